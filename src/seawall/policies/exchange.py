@@ -1,0 +1,103 @@
+"""One request on its way through the edge, and the answers a policy may give instead of the app.
+
+ASGI 3.0: header names are lower-case bytes, values are bytes, and the order and
+repetition of headers is kept.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Header = tuple[bytes, bytes]
+
+
+class Exchange(dict[bytes, bytes]):
+    """One request: a mapping of its header names to their *last* values, and what goes with it.
+
+    Being a dict, it is made and asked at the speed of C, which is most of what a request
+    costs here; for the same reason the edge sets the other fields, and there is no __init__.
+    """
+
+    __slots__ = ("began", "repeats", "scope")
+
+    scope: Scope
+    began: float
+    """When it arrived, on :func:`time.perf_counter`'s clock, in seconds."""
+    repeats: bool
+    """Whether any header came more than once."""
+
+    def values_of(self, name: bytes) -> list[bytes]:
+        """Every value of a header, in order of arrival."""
+        return [value for key, value in self.scope["headers"] if key == name]
+
+    def refresh(self) -> None:
+        """Reads the headers again, after a policy rewrote ``scope["headers"]``."""
+        self.clear()
+        self.update(self.scope["headers"])
+        self.repeats = len(self) != len(self.scope["headers"])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response: ``status``, ``headers`` (lower-case names), ``body`` (bytes)."""
+
+    status: int
+    headers: tuple[Header, ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A response that says no: the problems policy gives it its body (RFC 9457)."""
+
+    status: int
+    detail: str
+    headers: tuple[Header, ...] = ()
+
+
+def text(answer: Refusal) -> Answer:
+    """A refusal as plain text, for when the problems policy is off."""
+    return Answer(
+        answer.status,
+        ((b"content-type", b"text/plain; charset=utf-8"), *answer.headers),
+        answer.detail.encode(),
+    )
+
+
+def drop(headers: list[Header], name: bytes) -> None:
+    """Removes every header of that name, in place."""
+    headers[:] = [header for header in headers if header[0] != name]
+
+
+def put(headers: list[Header], sent: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """Sets a header in place, replacing what the app itself sent under that name."""
+    if name in sent:
+        drop(headers, name)
+    headers.append((name, value))
+
+
+def vary(headers: list[Header], sent: dict[bytes, bytes], name: bytes) -> None:
+    """Adds a field name to ``Vary`` in place: one header, each name once, ``*`` kept alone."""
+    if b"vary" not in sent:
+        sent[b"vary"] = name
+        headers.append((b"vary", name))
+        return
+    said = fields(value for key, value in headers if key == b"vary")
+    known = {field.lower() for field in said}
+    if b"*" in known:
+        said = [b"*"]
+    elif name.lower() not in known:
+        said.append(name)
+    drop(headers, b"vary")
+    headers.append((b"vary", b", ".join(said)))
+
+
+def fields(values: Iterable[bytes]) -> list[bytes]:
+    """The members of a comma-separated list header, over all its lines (RFC 9110, 5.6.1)."""
+    return [part for value in values for part in map(bytes.strip, value.split(b",")) if part]

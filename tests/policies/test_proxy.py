@@ -1,0 +1,116 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from seawall import Edge
+from seawall.policies import Proxy
+from seawall.policies.policy import Audit
+from tests.asgi import call, http, websocket
+
+NGINX = ("127.0.0.1", 4000)
+
+
+async def seen(proxy: Proxy, client: object, *headers: tuple[str, str]) -> dict[str, Any]:
+    scopes: list[dict[str, Any]] = []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        scopes.append(scope)
+
+    everything = [("host", "example.com"), *headers]
+    await call(Edge(app, [proxy]), http(headers=everything, client=client))
+    return scopes[0]
+
+
+async def test_a_trusted_proxy_names_client_and_scheme() -> None:
+    scope = await seen(
+        Proxy(), NGINX, ("x-forwarded-for", "198.51.100.9"), ("x-forwarded-proto", "https")
+    )
+    assert scope["client"] == ("198.51.100.9", 0)
+    assert scope["scheme"] == "https"
+
+
+@pytest.mark.parametrize("client", [None, ("", 0), ("/run/app.sock", 0), ("unix", 0)])
+async def test_a_unix_socket_counts_as_the_proxy(client: object) -> None:
+    scope = await seen(Proxy(), client, ("x-forwarded-for", "198.51.100.9"))
+    assert scope["client"] == ("198.51.100.9", 0)
+    scope = await seen(Proxy(trusted=("10.0.0.0/8",)), client, ("x-forwarded-for", "198.51.100.9"))
+    assert scope["client"] == client
+
+
+async def test_a_stranger_is_not_believed() -> None:
+    client = ("203.0.113.7", 50000)
+    scope = await seen(
+        Proxy(),
+        client,
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "evil.example"),
+    )
+    assert (scope["client"], scope["scheme"]) == (client, "http")
+    assert dict(scope["headers"])[b"host"] == b"example.com"
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        (["198.51.100.9"], "198.51.100.9"),
+        (["6.6.6.6, 198.51.100.9"], "198.51.100.9"),
+        (["6.6.6.6, 198.51.100.9, 10.0.0.2"], "198.51.100.9"),
+        (["6.6.6.6", "198.51.100.9, 10.0.0.2"], "198.51.100.9"),
+        (["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
+        (["6.6.6.6, garbage, 10.0.0.2"], "10.0.0.2"),
+        (["2001:DB8::1"], "2001:db8::1"),
+        (["[2001:db8::1]:443"], "2001:db8::1"),
+        (["198.51.100.9:1234"], "198.51.100.9"),
+        (["198.51.100.9:99999"], "127.0.0.1"),
+        (["unknown"], "127.0.0.1"),
+        ([""], "127.0.0.1"),
+    ],
+)
+async def test_the_client_is_the_rightmost_stranger(lines: list[str], client: str) -> None:
+    proxy = Proxy(trusted=("127.0.0.1", "10.0.0.0/8"))
+    scope = await seen(proxy, NGINX, *(("x-forwarded-for", line) for line in lines))
+    assert scope["client"][0] == client
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme"),
+    [("https", "https"), ("HTTPS", "https"), ("http, https", "https"), ("https, http", "http"),
+     ("ftp", "http"), ("", "http")],
+)  # fmt: skip
+async def test_only_known_schemes_and_the_nearest_one(value: str, scheme: str) -> None:
+    assert (await seen(Proxy(), NGINX, ("x-forwarded-proto", value)))["scheme"] == scheme
+
+
+async def test_websockets_get_wss() -> None:
+    scopes = []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        scopes.append(scope)
+
+    headers = [("host", "example.com"), ("x-forwarded-proto", "https")]
+    await call(Edge(app, [Proxy()]), websocket(headers=headers, client=NGINX))
+    assert scopes[0]["scheme"] == "wss"
+
+
+async def test_the_host_is_taken_only_when_asked() -> None:
+    header = ("x-forwarded-host", "evil.example, shop.example")
+    assert dict((await seen(Proxy(), NGINX, header))["headers"])[b"host"] == b"example.com"
+    scope = await seen(Proxy(host=True), NGINX, header)
+    assert [v for k, v in scope["headers"] if k == b"host"] == [b"shop.example"]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"), [("10.0.0.1/8", "write '10.0.0.0/8'"), ("nginx", "write an address")]
+)
+def test_a_bad_network_is_refused(value: str, hint: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Proxy(trusted=(value,))
+    assert hint in caught.value.errors()[0]["ctx"]["error"].hint
+
+
+def test_the_audit_finds_trust_in_everyone() -> None:
+    assert [f.id for f in Proxy(trusted=("*",)).audit(Audit())] == ["proxy.open"]
+    assert [f.id for f in Proxy(trusted=("0.0.0.0/0",)).audit(Audit())] == ["proxy.open"]
+    assert list(Proxy().audit(Audit())) == []
