@@ -1,0 +1,1 @@
+"""Serves an app: the socket, the servers, their processes."""
