@@ -1,0 +1,1 @@
+"""Deployment files, written from the same settings that the app runs on."""

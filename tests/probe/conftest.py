@@ -1,0 +1,3 @@
+from tests.servers.fixtures import authority, echo, example
+
+__all__ = ["authority", "echo", "example"]
