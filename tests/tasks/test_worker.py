@@ -16,7 +16,7 @@ from seawall.tasks.engines.sqlite import SqliteEngine
 from seawall.tasks.job import Call, Job, Outcome, State
 from seawall.tasks.retry import Retry
 from seawall.tasks.worker import Worker
-from tests.contract.engines_fixtures import until
+from tests.contract.engines_fixtures import DEADLINE, until
 from tests.tasks import functions as f
 
 SOON = Retry(base=0.01, cap=0.02)
@@ -210,15 +210,23 @@ async def test_a_task_longer_than_its_lease_runs_once(
 
 
 def _open_after(seconds: float) -> None:
-    """Several leases later. Too short a wait would only make the test pass more easily."""
+    """Several leases after the beginning. That long, so that a fault would show."""
+    _begun()
     time.sleep(seconds)
     f.gate.set()
+
+
+def _begun() -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not f.seen and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _rival(path: str) -> None:
     """Another worker, hungry for lost jobs, for as long as the task runs."""
 
     async def watch() -> None:
+        await asyncio.to_thread(_begun)
         engine = SqliteEngine(f"sqlite:///{path}")
         while not f.gate.is_set():
             assert await engine.reclaim() == 0
