@@ -90,7 +90,7 @@ class Seawall:
         inner = self._build()
         lifespan = None if self.tasks is None else self.tasks.lifespan(inner)
         policies = self.settings.policies.values()
-        return Edge(inner, policies, ready=self._not_ready, lifespan=lifespan)
+        return Edge(inner, policies, ready=self._not_ready, lifespan=lifespan).run
 
     def _not_ready(self) -> str:
         return "" if self.tasks is None else self.tasks.trouble

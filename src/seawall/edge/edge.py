@@ -6,24 +6,20 @@ the policies from first to last, the response headers from last to first, and an
 answer given by a policy passes only the policies outside it. But there is one
 layer: no stack of coroutines, no streams, no tasks. ``receive`` and every
 message other than a response start go through untouched.
+
+What some policies say depends on nothing but method, scheme, Host and Origin, of
+which a site sees few combinations. They are asked once for each, and what they said
+is remembered; from then on the request path only looks it up (:mod:`seawall.edge.memory`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from time import perf_counter
+from collections.abc import Callable, Iterable
 
+from seawall.edge.memory import Memory
+from seawall.edge.plan import Plan
+from seawall.edge.run import fused
 from seawall.policies import POLICIES
-from seawall.policies.exchange import (
-    Answer,
-    ASGIApp,
-    Exchange,
-    Message,
-    Receive,
-    Refusal,
-    Scope,
-    Send,
-    text,
-)
-from seawall.policies.policy import Act, Policy, ResponseHook, Surroundings
+from seawall.policies.exchange import ASGIApp, Receive, Scope, Send
+from seawall.policies.policy import Policy, Surroundings
 
 
 class Edge:
@@ -44,101 +40,20 @@ class Edge:
         ready: Callable[[], str] = lambda: "",
         lifespan: ASGIApp | None = None,
     ) -> None:
-        self._other = app if lifespan is None else lifespan
         self.policies = ordered(policies)
         acts = [policy.act(Surroundings(ready=ready)) for policy in self.policies]
+        other = app if lifespan is None else lifespan
         for act in reversed(acts):
             if act.wrap is not None:
                 app = act.wrap(app)
         self.app = app
-        self._refuse = next((act.refuse for act in acts if act.refuse), lambda _, no: text(no))
-        self._failed = next((act.failed for act in acts if act.failed), None)
-        self._response = responses(acts)
-        # An answer passes only the response hooks outside the policy that gave it.
-        outside = [(act, responses(acts[:index])) for index, act in enumerate(acts)]
-        self._http = tuple((act.http, outer) for act, outer in outside if act.http)
-        self._websocket = tuple((act.websocket, outer) for act, outer in outside if act.websocket)
+        self.plan = Plan(acts)
+        self.memory = Memory(self.plan.settled)
+        self.run = fused(app, other, self.plan, self.memory)
+        """The same callable as a plain function, which a caller in a hurry may prefer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            hooks, start = self._http, "http.response.start"
-        elif kind == "websocket":
-            hooks, start = self._websocket, "websocket.http.response.start"
-        else:
-            await self._other(scope, receive, send)
-            return
-
-        raw = scope["headers"]
-        exchange = Exchange(raw)
-        exchange.scope = scope
-        exchange.repeats = len(exchange) != len(raw)
-        exchange.began = perf_counter()
-        for hook, outer in hooks:
-            answer = hook(exchange)
-            if answer is not None:
-                await self._answer(exchange, answer, outer, receive, send)
-                return
-
-        response = self._response
-        started = False
-
-        # Not a coroutine function: it hands on the server's own awaitable, which saves
-        # a coroutine for every message.
-        def forward(message: Message) -> Awaitable[None]:
-            nonlocal started
-            if message["type"] == start:
-                started = True
-                # Copies: an app may send the same message and list for every request.
-                headers = list(message.get("headers", ()))
-                sent = dict(headers)
-                status = message["status"]
-                for edit in response:
-                    edit(exchange, status, headers, sent)
-                message = {**message, "headers": headers}
-            return send(message)
-
-        try:
-            await self.app(scope, receive, forward)
-        except Exception:
-            if self._failed is not None and not started and kind == "http":
-                await self._failed(exchange, forward)
-            # The server logs it; the client already has its answer.
-            raise
-
-    async def _answer(
-        self,
-        exchange: Exchange,
-        answer: Answer | Refusal,
-        outer: tuple[ResponseHook, ...],
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        if isinstance(answer, Refusal):
-            answer = self._refuse(exchange, answer)
-        scope = exchange.scope
-        prefix = "http.response"
-        if scope["type"] == "websocket":
-            # A server finishes the handshake only after it was asked to connect.
-            await receive()
-            if "websocket.http.response" not in (scope.get("extensions") or {}):
-                await send({"type": "websocket.close", "code": 1008, "reason": ""})
-                return
-            prefix = "websocket.http.response"
-        headers = list(answer.headers)
-        if answer.status not in (204, 304):
-            headers.append((b"content-length", b"%d" % len(answer.body)))
-        sent = dict(headers)
-        for edit in outer:
-            edit(exchange, answer.status, headers, sent)
-        body = b"" if scope.get("method") == "HEAD" else answer.body
-        await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
-        await send({"type": f"{prefix}.body", "body": body})
-
-
-def responses(acts: Sequence[Act]) -> tuple[ResponseHook, ...]:
-    """The response hooks, innermost first."""
-    return tuple(act.response for act in reversed(acts) if act.response)
+        await self.run(scope, receive, send)
 
 
 def ordered(policies: Iterable[Policy]) -> tuple[Policy, ...]:

@@ -187,7 +187,7 @@ class _Body:
         if more or len(message.get("body", b"")) >= self.policy.minimum_size:
             headers: list[Header] = list(start.get("headers", ()))
             sent = dict(headers)
-            vary(headers, sent, b"Accept-Encoding")
+            vary(headers, b"Accept-Encoding")
             if self.takes:
                 message = {**message, "body": await self._begin(headers, sent, message)}
                 # A length and trailers exclude each other in HTTP/1.1 (RFC 9112, section 6).

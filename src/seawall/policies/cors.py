@@ -26,7 +26,6 @@ SAFELISTED_HEADERS = ("Accept", "Accept-Language", "Content-Language", "Content-
 
 _PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 _token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_REMEMBERED = 1024
 
 
 def _regex(value: str | None) -> str | None:
@@ -136,24 +135,12 @@ class Cors(Policy):
             exposed = ", ".join(self.expose_headers).encode()
             extra.append((b"access-control-expose-headers", exposed))
 
-        varies: tuple[Header, ...] = () if everyone else ((b"vary", b"Origin"),)
-
         def grant(origin: bytes) -> tuple[Header, ...]:
             return ((b"access-control-allow-origin", b"*" if everyone else origin), *extra)
 
-        # Origins seen and allowed. Bounded, so that a pattern cannot be used to fill memory.
-        granted = {origin.encode(): grant(origin.encode()) for origin in self.allow_origins}
-
         def given(exchange: Exchange) -> tuple[Header, ...]:
-            origin = exchange.get(b"origin")
-            if origin is None or (exchange.repeats and len(exchange.values_of(b"origin")) > 1):
-                return ()
-            found = granted.get(origin)
-            if found is None and allowed(origin):
-                found = grant(origin)
-                if len(granted) < _REMEMBERED and not everyone:
-                    granted[origin] = found
-            return found or ()
+            origins = exchange.values_of(b"origin")
+            return grant(origins[0]) if len(origins) == 1 and allowed(origins[0]) else ()
 
         def response(
             exchange: Exchange, status: int, headers: list[Header], sent: dict[bytes, bytes]
@@ -162,12 +149,8 @@ class Cors(Policy):
                 # One part alone speaks CORS, or a denied origin might still be let in.
                 headers[:] = [h for h in headers if not h[0].startswith(b"access-control-")]
             headers += given(exchange)
-            if varies:
-                if b"vary" in sent:
-                    vary(headers, sent, b"Origin")
-                else:
-                    headers += varies
-                    sent[b"vary"] = b"Origin"
+            if not everyone:
+                vary(headers, b"Origin")
 
         preflight = self._preflight(allowed)
 
@@ -192,7 +175,14 @@ class Cors(Policy):
                 return None
             return forbidden
 
-        return Act(request, websocket if self.websockets else None, response)
+        owns = {b"vary", *(name for name, _ in grant(b""))}
+        return Act(
+            request,
+            websocket if self.websockets else None,
+            response,
+            owns=frozenset(owns),
+            settled=True,
+        )
 
     def _preflight(
         self, allowed: Callable[[bytes], bool]

@@ -24,13 +24,11 @@ class Exchange(dict[bytes, bytes]):
     costs here; for the same reason the edge sets the other fields, and there is no __init__.
     """
 
-    __slots__ = ("began", "repeats", "scope")
+    __slots__ = ("began", "scope")
 
     scope: Scope
     began: float
     """When it arrived, on :func:`time.perf_counter`'s clock, in seconds."""
-    repeats: bool
-    """Whether any header came more than once."""
 
     def values_of(self, name: bytes) -> list[bytes]:
         """Every value of a header, in order of arrival."""
@@ -40,7 +38,6 @@ class Exchange(dict[bytes, bytes]):
         """Reads the headers again, after a policy rewrote ``scope["headers"]``."""
         self.clear()
         self.update(self.scope["headers"])
-        self.repeats = len(self) != len(self.scope["headers"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +79,8 @@ def put(headers: list[Header], sent: dict[bytes, bytes], name: bytes, value: byt
     headers.append((name, value))
 
 
-def vary(headers: list[Header], sent: dict[bytes, bytes], name: bytes) -> None:
+def vary(headers: list[Header], name: bytes) -> None:
     """Adds a field name to ``Vary`` in place: one header, each name once, ``*`` kept alone."""
-    if b"vary" not in sent:
-        sent[b"vary"] = name
-        headers.append((b"vary", name))
-        return
     said = fields(value for key, value in headers if key == b"vary")
     known = {field.lower() for field in said}
     if b"*" in known:

@@ -21,8 +21,6 @@ from seawall.policies.redirect import redirect
 from seawall.section import Strings
 
 _STRANGER = "seawall-probe.invalid"
-_REMEMBERED = 1024
-"""Distinct spellings of allowed hosts kept in memory."""
 
 
 def _pattern(value: str) -> str:
@@ -88,29 +86,20 @@ class Hosts(Policy):
         suffixes = tuple(name[1:] for name in self.allowed_hosts if name.startswith("*"))
         refused = Refusal(400, "Invalid host header")
         www = self.www_redirect
-        # Values seen and allowed, as they came. Bounded: only allowed ones, and so many.
-        remembered: set[bytes] = set()
 
         def request(exchange: Exchange) -> Answer | Refusal | None:
-            value = exchange.get(b"host")
-            if not exchange.repeats:
-                if value in remembered:
-                    return None
-            elif len(exchange.values_of(b"host")) != 1:
+            values = exchange.values_of(b"host")
+            if len(values) != 1:
                 return refused
-            if value is None:
-                return refused
-            host, _ = split(value.decode("latin-1"))
-            host = canonical(host)
+            value = values[0]
+            host = canonical(split(value.decode("latin-1"))[0])
             if host in names or (host and host.endswith(suffixes)):
-                if len(remembered) < _REMEMBERED:
-                    remembered.add(value)
                 return None
             if www and host and f"www.{host}" in names and exchange.scope["type"] == "http":
                 return redirect(exchange.scope, f"www.{value.decode('latin-1')}".lower())
             return refused
 
-        return Act(http=request, websocket=request)
+        return Act(http=request, websocket=request, settled=True)
 
     def render(self, draft: Draft) -> None:
         if draft.target == "nginx" and self.enabled:

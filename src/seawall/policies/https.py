@@ -132,7 +132,9 @@ class Https(Policy):
                 headers.append((b"strict-transport-security", hsts))
 
         act = request if redirects else None
-        return Act(http=act, websocket=act, response=response if hsts else None)
+        owns = frozenset({b"strict-transport-security"})
+        answer = response if hsts else None
+        return Act(http=act, websocket=act, response=answer, owns=owns, settled=True)
 
     def render(self, draft: Draft) -> None:
         if draft.target != "nginx" or not self.enabled:

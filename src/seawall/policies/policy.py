@@ -47,6 +47,13 @@ class Act:
     """Awaited with the exchange when the app raised before it answered."""
     refuse: Refuse | None = None
     """How refusals of every policy look; only the problems policy sets it."""
+    owns: frozenset[bytes] = frozenset()
+    """Every response header that ``response`` may set or look at. Where the app sent none of
+    them, the hook may be handed an empty mapping."""
+    settled: bool = False
+    """Whether the hooks look at nothing but method, scheme, Host and Origin (and at more only
+    of OPTIONS). The edge asks such a policy once for each combination, and remembers what it
+    said."""
 
 
 @dataclass(frozen=True, slots=True)

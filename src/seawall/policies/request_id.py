@@ -75,7 +75,7 @@ class RequestId(Policy):
                 drop(headers, name)
             headers.append((name, exchange.scope["state"]["request_id"].encode("ascii")))
 
-        return Act(http=request, websocket=request, response=response)
+        return Act(request, request, response, owns=frozenset({name}))
 
     def render(self, draft: Draft) -> None:
         if draft.target == "nginx":

@@ -57,7 +57,7 @@ class Timing(Policy):
             milliseconds = (perf_counter() - exchange.began) * 1000
             headers.append((b"server-timing", b"app;dur=%.3f" % milliseconds))
 
-        return Act(response=both if self.server_timing else response)
+        return Act(response=both if self.server_timing else response, owns=frozenset({name}))
 
     def render(self, draft: Draft) -> None:
         if draft.target == "nginx":
