@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 COMMAND = Path(sys.executable).with_name("seawall")
 DEADLINE = 60.0

@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from tests.serve.running import serving, until
 
