@@ -102,6 +102,85 @@ async def test_the_host_is_taken_only_when_asked() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "client", "scheme"),
+    [
+        (["for=198.51.100.9;proto=https"], "198.51.100.9", "https"),
+        (['For="198.51.100.9:4711" ; Proto=HTTPS'], "198.51.100.9", "https"),
+        (['for="[2001:db8::1]:4711"'], "2001:db8::1", "http"),
+        (["for=6.6.6.6, for=198.51.100.9;proto=https, for=10.0.0.2"], "198.51.100.9", "http"),
+        (["for=6.6.6.6;proto=https", "for=198.51.100.9;proto=http"], "198.51.100.9", "http"),
+        (['for="6.6.6.6, for=7.7.7.7";proto=https, for=10.0.0.2'], "10.0.0.2", "http"),
+        (["for=6.6.6.6, for=unknown, for=10.0.0.2"], "10.0.0.2", "http"),
+        (["for=6.6.6.6, for=_hidden, for=10.0.0.2"], "10.0.0.2", "http"),
+        (["for=6.6.6.6, ;;;, for=10.0.0.2"], "10.0.0.2", "http"),
+        (['for="6.6.6.6'], "127.0.0.1", "http"),
+        (["for=198.51.100.9:_port"], "198.51.100.9", "http"),
+        (["for=198.51.100.9;for=6.6.6.6"], "198.51.100.9", "http"),
+        (["proto=https"], "127.0.0.1", "https"),
+        ([""], "127.0.0.1", "http"),
+        (["nonsense"], "127.0.0.1", "http"),
+    ],
+)
+async def test_forwarded_as_rfc_7239_has_it(lines: list[str], client: str, scheme: str) -> None:
+    proxy = Proxy(trusted=("127.0.0.1", "10.0.0.0/8"), header="forwarded")
+    scope = await seen(proxy, NGINX, *(("forwarded", line) for line in lines))
+    assert (scope["client"][0], scope["scheme"]) == (client, scheme)
+
+
+async def test_only_one_family_of_headers_is_read() -> None:
+    both = (("forwarded", "for=6.6.6.6;proto=https"), ("x-forwarded-for", "198.51.100.9"))
+    scope = await seen(Proxy(), NGINX, *both)
+    assert (scope["client"][0], scope["scheme"]) == ("198.51.100.9", "http")
+    scope = await seen(Proxy(header="forwarded"), NGINX, *both)
+    assert (scope["client"][0], scope["scheme"]) == ("6.6.6.6", "https")
+
+
+@pytest.mark.parametrize(
+    ("hops", "client"), [(1, "10.0.0.2"), (2, "198.51.100.9"), (3, "6.6.6.6"), (9, "6.6.6.6")]
+)
+async def test_hops_are_counted_from_the_right(hops: int, client: str) -> None:
+    header = ("x-forwarded-for", "6.6.6.6, 198.51.100.9, 10.0.0.2")
+    scope = await seen(Proxy(hops=hops), ("203.0.113.7", 1), header)
+    assert scope["client"][0] == client
+
+
+async def test_the_port_belongs_to_the_host() -> None:
+    async def host(*headers: tuple[str, str]) -> bytes:
+        scope = await seen(Proxy(host=True), NGINX, ("x-forwarded-host", "a.example"), *headers)
+        return bytes(dict(scope["headers"])[b"host"])
+
+    https = ("x-forwarded-proto", "https")
+    assert await host(("x-forwarded-port", "8443"), https) == b"a.example:8443"
+    assert await host(("x-forwarded-port", "443"), https) == b"a.example"
+    assert await host(("x-forwarded-port", "8443; evil"), https) == b"a.example"
+
+
+@pytest.mark.parametrize(
+    ("value", "root", "path"),
+    [
+        ("/api", "/api", "/api/items"),
+        ("/a/b/", "/a/b", "/a/b/items"),
+        ("api", "", "/items"),
+        ("//evil.example", "", "/items"),
+        ("/a?b", "", "/items"),
+        ("/", "", "/items"),
+    ],
+)
+async def test_a_stripped_prefix_is_put_back_when_asked(value: str, root: str, path: str) -> None:
+    scopes: list[dict[str, Any]] = []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        scopes.append(scope)
+
+    headers = [("host", "example.com"), ("x-forwarded-prefix", value)]
+    for proxy in (Proxy(prefix=True), Proxy()):
+        await call(Edge(app, [proxy]), http(path="/items", headers=headers, client=NGINX))
+    asked, silent = scopes
+    assert (asked["root_path"], asked["path"], asked["raw_path"]) == (root, path, path.encode())
+    assert (silent["root_path"], silent["path"]) == ("", "/items")
+
+
+@pytest.mark.parametrize(
     ("value", "hint"), [("10.0.0.1/8", "write '10.0.0.0/8'"), ("nginx", "write an address")]
 )
 def test_a_bad_network_is_refused(value: str, hint: str) -> None:

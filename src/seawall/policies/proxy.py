@@ -1,29 +1,39 @@
-"""Who is really asking: ``X-Forwarded-For`` and ``-Proto`` from trusted proxies alone.
+"""Who is really asking: ``X-Forwarded-*`` or ``Forwarded``, from trusted proxies alone.
 
 Guarantee: one behaviour on every server, over TCP and unix sockets. The client is
 the right-most address that is not a trusted proxy; a header from anyone else is
 ignored, so a stranger can never name the client, the scheme or the host.
 
+One of the two families is read, never both: a proxy overwrites the one it knows and
+passes a stranger's other one on (RFC 7239, section 8.1).
+
 The server's own proxy handling must be off (``seawall serve`` sees to it): two
 parts that both rewrite the client cannot both be right.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from seawall.errors import Hinted
 from seawall.findings import Finding, Level, Rule
-from seawall.policies.exchange import Exchange, Scope, fields
+from seawall.policies.exchange import Exchange, Scope
+from seawall.policies.forwarded import Hop, forwarded, x_forwarded
 from seawall.policies.policy import Act, Audit, Draft, Policy, Reply, Site, Surroundings, direct
 from seawall.section import Strings
 
 SECURE = {"http": "https", "ws": "wss"}
 PLAIN = {"https": "http", "wss": "ws"}
+
+_NAMES = {
+    "forwarded": (b"forwarded",),
+    "x-forwarded": (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"),
+}
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,12 +70,20 @@ class Proxy(Policy):
 
     trusted: Annotated[Strings, AfterValidator(_networks)] = ("127.0.0.0/8", "::1", "unix")
     """Addresses and networks of the proxies; `unix` is a peer on a unix socket, `*` everyone."""
+    hops: int = Field(default=0, ge=0, le=16)
+    """Instead of addresses: how many proxies always stand in front, whoever they are."""
+    header: Literal["x-forwarded", "forwarded"] = "x-forwarded"
+    """The headers that the proxies write: `X-Forwarded-*`, or `Forwarded` (RFC 7239)."""
     host: bool = False
-    """Also take the Host from `X-Forwarded-Host`; only for a proxy that overwrites it."""
+    """Also take the Host from them; only for a proxy that overwrites it."""
+    prefix: bool = False
+    """Also take `root_path` from `X-Forwarded-Prefix`; only for a proxy that overwrites it."""
 
     def act(self, around: Surroundings) -> Act:
-        trusts = _truster(self.trusted)
-        host_too = self.host
+        trusts = (lambda peer: True) if self.hops else _truster(self.trusted)
+        read = forwarded if self.header == "forwarded" else x_forwarded
+        names = _NAMES[self.header]
+        hops, host_too, prefix_too = self.hops, self.host, self.prefix
 
         def request(exchange: Exchange) -> None:
             scope = exchange.scope
@@ -73,17 +91,18 @@ class Proxy(Policy):
             if not trusts(client[0] if client else "unix"):
                 return
             scope["seawall.trusted"] = True
-            if b"x-forwarded-for" in exchange:
-                _client(scope, exchange, trusts)
-            proto = exchange.get(b"x-forwarded-proto")
-            if proto is not None:
-                # The right-most value is the one the trusted peer added itself.
-                _scheme(scope, proto.rsplit(b",", 1)[-1].strip().lower())
-            if host_too and b"x-forwarded-host" in exchange:
-                host = exchange[b"x-forwarded-host"].rsplit(b",", 1)[-1].strip()
-                kept = [header for header in scope["headers"] if header[0] != b"host"]
-                scope["headers"] = [(b"host", host), *kept]
-                exchange.refresh()
+            if any(name in exchange for name in names):
+                said = read(exchange)
+                found = said[-hops:][:1] if hops else _strangers(said, trusts)
+                if found and found[0].client is not None:
+                    scope["client"] = found[0].client
+                _scheme(scope, said[-1].proto)
+                if host_too and said[-1].host:
+                    kept = [header for header in scope["headers"] if header[0] != b"host"]
+                    scope["headers"] = [(b"host", said[-1].host.encode("latin-1")), *kept]
+                    exchange.refresh()
+            if prefix_too and b"x-forwarded-prefix" in exchange:
+                _prefix(scope, exchange[b"x-forwarded-prefix"])
 
         return Act(http=request, websocket=request)
 
@@ -101,7 +120,7 @@ class Proxy(Policy):
             )
 
     def audit(self, audit: Audit) -> Iterator[Finding]:
-        if {"*", "0.0.0.0/0", "::/0"} & set(self.trusted):
+        if not self.hops and {"*", "0.0.0.0/0", "::/0"} & set(self.trusted):
             yield self.OPEN(
                 "every peer is trusted as a proxy", source=audit.origin("proxy.trusted")
             )
@@ -138,7 +157,7 @@ class Proxy(Policy):
                 return
 
 
-def _truster(trusted: tuple[str, ...]) -> Any:
+def _truster(trusted: tuple[str, ...]) -> Callable[[str], bool]:
     """A look-up: is this peer (an address, or ``"unix"``) one of ours?"""
     everyone = "*" in trusted
     unix = "unix" in trusted
@@ -162,39 +181,39 @@ def _truster(trusted: tuple[str, ...]) -> Any:
     return trusts
 
 
-def _client(scope: Scope, exchange: Exchange, trusts: Any) -> None:
-    """Right to left past our own proxies; stops at the first address that is not ours."""
-    found: tuple[str, int] | None = None
-    for raw in reversed(fields(exchange.values_of(b"x-forwarded-for"))):
-        host, port = _address(raw.decode("latin-1"))
-        if not host:
-            # What stands left of an unreadable entry was not vouched for by anyone.
+def _strangers(said: list[Hop], trusts: Callable[[str], bool]) -> list[Hop]:
+    """Right to left past our own proxies: the first hop that is not ours, as a list of one.
+
+    What stands left of an unreadable hop was not vouched for by anyone, so the last
+    readable one counts.
+    """
+    found: list[Hop] = []
+    for hop in reversed(said):
+        if hop.client is None:
             break
-        found = (host, port)
-        if not trusts(host):
+        found = [hop]
+        if not trusts(hop.client[0]):
             break
-    if found is not None:
-        scope["client"] = found
+    return found
 
 
-def _address(text: str) -> tuple[str, int]:
-    """``1.2.3.4``, ``1.2.3.4:5``, ``2001:db8::1`` or ``[2001:db8::1]:5``; ``("", 0)`` otherwise."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":")
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    try:
-        address = ip_address(host)
-        number = int(port or 0) if port.isascii() and (port.isdigit() or not port) else -1
-    except ValueError:
-        return "", 0
-    return (str(address), number) if 0 <= number <= 65535 else ("", 0)
-
-
-def _scheme(scope: Scope, proto: bytes) -> None:
-    if proto in (b"https", b"wss"):
+def _scheme(scope: Scope, proto: str) -> None:
+    if proto in ("https", "wss"):
         scope["scheme"] = SECURE.get(scope["scheme"], scope["scheme"])
-    elif proto in (b"http", b"ws"):
+    elif proto in ("http", "ws"):
         scope["scheme"] = PLAIN.get(scope["scheme"], scope["scheme"])
+
+
+_plain_prefix = re.compile(rb"(/[A-Za-z0-9._~-]+)+").fullmatch
+
+
+def _prefix(scope: Scope, value: bytes) -> None:
+    """Puts the prefix that a proxy stripped back, as ASGI has it: in path and root_path."""
+    prefix = value.strip().rstrip(b"/")
+    if not _plain_prefix(prefix):
+        return
+    text = prefix.decode("ascii")
+    scope["root_path"] = text + scope.get("root_path", "")
+    scope["path"] = text + scope["path"]
+    if scope.get("raw_path"):
+        scope["raw_path"] = prefix + scope["raw_path"]
