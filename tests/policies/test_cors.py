@@ -303,3 +303,60 @@ def test_the_audit_names_what_is_dangerous() -> None:
     assert ids(allow_origin_regex=r"https://a.example") == {"cors.regex"}
     assert ids(allow_origin_regex=r"https://[a-z.]+\.example") == set()
     assert list(Cors().audit(Audit())) == []
+
+
+PATHS = {"/public": {"allow_origins": ["*"]}, "/public/not": {"allow_origins": [B]}}
+
+
+@pytest.mark.parametrize(
+    ("path", "told_to_b", "told_to_stranger"),
+    [
+        ("/", B, None),
+        ("/public", "*", "*"),
+        ("/public/x", "*", "*"),
+        ("/publicity", B, None),
+        ("/public/not/x", B, None),
+    ],
+)
+async def test_a_path_may_have_its_own_rules(
+    path: str, told_to_b: str | None, told_to_stranger: str | None
+) -> None:
+    app = edge(paths=PATHS, allow_credentials=True)
+    for origin, expected in ((B, told_to_b), ("https://evil.example", told_to_stranger)):
+        headers = [("host", "example.com"), ("origin", origin)]
+        # The second time from memory, if there were one.
+        for _ in range(2):
+            seen = await call(app, http(path=path, headers=headers))
+            assert seen.get("access-control-allow-origin") == expected
+        asked = [*headers, ("access-control-request-method", "GET")]
+        seen = await call(app, http("OPTIONS", path, asked))
+        assert seen.get("access-control-allow-origin") == expected
+
+
+def test_a_bad_path_rule_is_refused_like_any_other() -> None:
+    with pytest.raises(ValidationError, match="is not how a browser spells"):
+        cors(paths={"/public": {"allow_origins": ["https://a.example/"]}})
+    with pytest.raises(ValidationError):
+        cors(paths={"public": {"allow_origins": ["*"]}})
+
+
+async def test_preflights_can_be_left_to_the_app() -> None:
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        headers = [(b"access-control-allow-origin", b"https://own.example")]
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    passing = Edge(app, [cors(preflight="pass")])
+    seen = await preflight(passing, A)
+    assert (seen.status, told(seen)["access-control-allow-origin"]) == (204, "https://own.example")
+    assert told(await get(passing, A)) == {"access-control-allow-origin": A}
+
+
+async def test_every_header_of_the_protocol_is_the_policys_own() -> None:
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        headers = [(b"access-control-allow-credentials", b"true")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    assert told(await get(Edge(app, [cors()]), "https://evil.example")) == {}
+    assert told(await get(Edge(app, [cors()]), A)) == {"access-control-allow-origin": A}

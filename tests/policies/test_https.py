@@ -78,6 +78,29 @@ async def test_a_server_without_raw_path_still_redirects_right() -> None:
     assert seen.get("location") == "https://example.com/%E2%82%AC%2050%25%3F%23"
 
 
+async def test_a_redirect_for_the_time_being_is_307() -> None:
+    for method in ("GET", "POST"):
+        assert (await call(edge(permanent=False), http(method))).status == 307
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/.well-known", 200),
+        ("/.well-known/acme-challenge/x", 200),
+        ("/.well-knownX", 301),
+        ("/", 301),
+        ("/a/.well-known/x", 301),
+    ],
+)
+async def test_exempt_paths_stay_reachable(path: str, status: int) -> None:
+    app = edge(exempt=["/.well-known/"])
+    for _ in range(2):
+        assert (await call(app, http(path=path))).status == status
+    secure = await call(app, http(path=path, scheme="https"))
+    assert secure.get("strict-transport-security")
+
+
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000"])
 async def test_auto_spares_the_loopback_names_alone(host: str) -> None:
     auto = edge(redirect="auto")

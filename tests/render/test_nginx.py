@@ -60,6 +60,7 @@ CASES: dict[str, dict[str, Any]] = {
     "https": {"https": True},
     "no redirect": {"https": {"redirect": False}},
     "one host, a port of its own": {"https": {"host": "www.example.com", "port": 8443}},
+    "exempt": {"https": {"exempt": ["/.well-known", "/a/b/"], "permanent": False}},
     "no hsts": {"https": {"hsts": 0}},
     "strict hsts": {"https": {"include_subdomains": True, "preload": True}},
     "static": {"https": True, "static": {"mounts": {"/static": ".", "/a/b": "/tmp/with space"}}},

@@ -9,35 +9,20 @@ was withdrawn from browsers.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Annotated, ClassVar
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
-from seawall.errors import Hinted
 from seawall.findings import Finding, Level, Rule
-from seawall.policies.exchange import Answer, Exchange, Header, Refusal, fields, vary
-from seawall.policies.origin import Origins, example, is_loopback, pattern, strangers
+from seawall.policies.cross_origin import SPOKEN, Compiled, CrossOrigin
+from seawall.policies.exchange import Answer, Exchange, Header, Refusal
+from seawall.policies.origin import example, is_loopback, strangers
 from seawall.policies.policy import Act, Audit, Policy, Site, Surroundings
-from seawall.policies.values import Tokens
-
-ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY")
-SAFELISTED_HEADERS = ("Accept", "Accept-Language", "Content-Language", "Content-Type")
-
-_PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+from seawall.policies.values import Path
 
 
-def _regex(value: str | None) -> str | None:
-    if value is not None:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise Hinted(f"{value!r} is not a regular expression: {error}") from error
-    return value
-
-
-class Cors(Policy):
+class Cors(CrossOrigin, Policy):
     """Opens the site to pages of other origins."""
 
     name: ClassVar[str] = "cors"
@@ -87,147 +72,62 @@ class Cors(Policy):
 
     enabled: bool = False
     """Whether the policy is on; naming origins switches it on."""
-    allow_origins: Origins = ()
-    """Origins as browsers spell them; `https://*.example.com`, `http://localhost:*`, or `*`."""
-    allow_origin_regex: Annotated[str | None, AfterValidator(_regex)] = None
-    """A regular expression that must match the whole origin."""
-    allow_methods: Tokens = ("GET", "HEAD", "POST")
-    """Methods that other origins may use; `*` for all known ones."""
-    allow_headers: Tokens = ()
-    """Request headers that other origins may send, beside the safelisted; `*` for any."""
-    allow_credentials: bool = False
-    """Whether cookies and Authorization may come along."""
-    expose_headers: Tokens = ()
-    """Response headers that scripts may read."""
-    max_age: int = Field(default=600, ge=0)
-    """Seconds a browser may remember a preflight; Chromium caps it at 7200."""
     websockets: bool = True
     """Also refuse websocket handshakes from pages of origins that are not allowed."""
 
-    @model_validator(mode="after")
-    def _no_wildcard_with_credentials(self) -> "Cors":
-        if self.allow_credentials and "*" in self.allow_origins:
-            raise Hinted(
-                "allow_origins '*' with allow_credentials lets every site act as your users",
-                "name the origins, or set cors.allow_credentials = false",
-            )
-        return self
-
-    def allows(self) -> Callable[[bytes], bool]:
-        """Compiles the test: is this origin allowed?"""
-        names = frozenset(origin.encode() for origin in self.allow_origins)
-        patterns = [pattern(origin) for origin in self.allow_origins if "*" in origin[1:]]
-        if self.allow_origin_regex is not None:
-            patterns.append(re.compile(self.allow_origin_regex.encode()))
-        if b"*" in names:
-            return lambda _: True
-        if not patterns:
-            return names.__contains__
-        return lambda origin: origin in names or any(p.fullmatch(origin) for p in patterns)
+    preflight: Literal["answer", "pass"] = "answer"
+    """Who answers preflights: this policy, or (`pass`) the app behind it."""
+    paths: dict[Path, CrossOrigin] = Field(default_factory=dict)
+    """Other options for all paths under a prefix; the longest prefix counts, and nothing is
+    inherited: `cors.paths."/public" = {allow_origins = ["*"]}`."""
 
     def act(self, around: Surroundings) -> Act:
-        allowed = self.allows()
-        everyone = "*" in self.allow_origins
-        extra: list[Header] = []
-        if self.allow_credentials:
-            extra.append((b"access-control-allow-credentials", b"true"))
-        if self.expose_headers:
-            exposed = ", ".join(self.expose_headers).encode()
-            extra.append((b"access-control-expose-headers", exposed))
+        site = self.compile()
+        if not self.paths:
+            return self._act(site, settled=True)
+        prefixes = sorted(self.paths.items(), key=lambda item: len(item[0]), reverse=True)
+        table = [(prefix.rstrip("/"), options.compile()) for prefix, options in prefixes]
 
-        def grant(origin: bytes) -> tuple[Header, ...]:
-            return ((b"access-control-allow-origin", b"*" if everyone else origin), *extra)
+        def rule(exchange: Exchange) -> Compiled:
+            path = exchange.scope["path"]
+            for prefix, compiled in table:
+                if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                    return compiled
+            return site
 
-        def given(exchange: Exchange) -> tuple[Header, ...]:
-            origins = exchange.values_of(b"origin")
-            return grant(origins[0]) if len(origins) == 1 and allowed(origins[0]) else ()
+        def request(exchange: Exchange) -> Answer | Refusal | None:
+            return rule(exchange).request(exchange)
+
+        def websocket(exchange: Exchange) -> Answer | Refusal | None:
+            return rule(exchange).websocket(exchange)
 
         def response(
             exchange: Exchange, status: int, headers: list[Header], sent: dict[bytes, bytes]
         ) -> None:
-            if b"access-control-allow-origin" in sent:
-                # One part alone speaks CORS, or a denied origin might still be let in.
-                headers[:] = [h for h in headers if not h[0].startswith(b"access-control-")]
-            headers += given(exchange)
-            if not everyone:
-                vary(headers, b"Origin")
+            rule(exchange).response(exchange, status, headers, sent)
 
-        preflight = self._preflight(allowed)
+        return self._act(Compiled(request, websocket, response), settled=False)
 
-        def request(exchange: Exchange) -> Answer | Refusal | None:
-            if (
-                exchange.scope["method"] == "OPTIONS"
-                and b"origin" in exchange
-                and b"access-control-request-method" in exchange
-            ):
-                return preflight(exchange)
-            return None
+    def _act(self, compiled: Compiled, *, settled: bool) -> Act:
+        websocket = compiled.websocket if self.websockets else None
+        if self.preflight == "answer":
+            request, response = compiled.request, compiled.response
+            return Act(request, websocket, response, owns=SPOKEN | {b"vary"}, settled=settled)
 
-        forbidden = Refusal(403, "Disallowed websocket origin", ((b"vary", b"Origin"),))
+        def response_unless_preflight(
+            exchange: Exchange, status: int, headers: list[Header], sent: dict[bytes, bytes]
+        ) -> None:
+            # The app answers preflights, so what it says to one stands.
+            asked = exchange.scope.get("method") == "OPTIONS"
+            if not (asked and b"access-control-request-method" in exchange):
+                compiled.response(exchange, status, headers, sent)
 
-        def websocket(exchange: Exchange) -> Answer | Refusal | None:
-            origins = exchange.values_of(b"origin")
-            # No Origin: not a browser, and nobody's cookies ride along.
-            if not origins or (len(origins) == 1 and allowed(origins[0])):
-                return None
-            same = exchange.get(b"host", b"").lower()
-            if len(origins) == 1 and origins[0].partition(b"://")[2] == same:
-                return None
-            return forbidden
-
-        owns = {b"vary", *(name for name, _ in grant(b""))}
         return Act(
-            request,
-            websocket if self.websockets else None,
-            response,
-            owns=frozenset(owns),
-            settled=True,
+            websocket=websocket,
+            response=response_unless_preflight,
+            owns=SPOKEN | {b"vary"},
+            settled=settled,
         )
-
-    def _preflight(
-        self, allowed: Callable[[bytes], bool]
-    ) -> Callable[[Exchange], Answer | Refusal]:
-        everyone = "*" in self.allow_origins
-        methods = ALL_METHODS if "*" in self.allow_methods else self.allow_methods
-        known_methods = frozenset(method.encode() for method in methods)
-        any_header = "*" in self.allow_headers
-        names = sorted({*SAFELISTED_HEADERS, *self.allow_headers} - {"*"})
-        known_headers = frozenset(name.lower().encode() for name in names)
-        listed = ", ".join(names).encode()
-        fixed: list[Header] = [
-            (b"vary", _PREFLIGHT_VARY),
-            (b"access-control-allow-methods", ", ".join(methods).encode()),
-            (b"access-control-max-age", b"%d" % self.max_age),
-        ]
-        if self.allow_credentials:
-            fixed.append((b"access-control-allow-credentials", b"true"))
-
-        def preflight(exchange: Exchange) -> Answer | Refusal:
-            origins = exchange.values_of(b"origin")
-            asked = fields(exchange.values_of(b"access-control-request-headers"))
-            faults = []
-            if len(origins) != 1 or not allowed(origins[0]):
-                faults.append("origin")
-            if exchange[b"access-control-request-method"] not in known_methods:
-                faults.append("method")
-            if not all(
-                _token(name) and (any_header or name.lower() in known_headers) for name in asked
-            ):
-                faults.append("headers")
-            headers: list[Header] = []
-            if "origin" not in faults:
-                origin = b"*" if everyone else origins[0]
-                wanted = b", ".join(asked) if any_header else listed
-                headers = [(b"access-control-allow-origin", origin), *fixed]
-                if wanted and "headers" not in faults:
-                    headers.append((b"access-control-allow-headers", wanted))
-            if faults:
-                headers = headers or [(b"vary", _PREFLIGHT_VARY)]
-                return Refusal(400, f"Disallowed CORS {', '.join(faults)}", tuple(headers))
-            plain = (b"content-type", b"text/plain; charset=utf-8")
-            return Answer(200, (plain, *headers), b"OK")
-
-        return preflight
 
     def audit(self, audit: Audit) -> Iterator[Finding]:
         if not self.enabled:

@@ -15,6 +15,7 @@ from seawall.policies.exchange import Answer, Exchange, Header, Refusal
 from seawall.policies.host import LOOPBACK, canonical, split
 from seawall.policies.policy import Act, Audit, Draft, Policy, Site, Surroundings
 from seawall.policies.redirect import redirect
+from seawall.policies.values import Paths
 
 _YEAR = 31_536_000
 
@@ -82,6 +83,10 @@ class Https(Policy):
     """The host to redirect to; empty keeps the request's own."""
     port: int = Field(default=443, ge=1, le=65535)
     """The port that serves https."""
+    permanent: bool = True
+    """Redirect for good (301, or 308 to keep a form's method); `false` answers 307."""
+    exempt: Paths = ()
+    """Paths, and all below them, that stay reachable over plain http."""
     hsts: int = Field(default=_YEAR, ge=0)
     """`max-age` of Strict-Transport-Security in seconds; 0 sends no header."""
     include_subdomains: bool = False
@@ -110,6 +115,9 @@ class Https(Policy):
         fixed, suffix = self.host, "" if self.port == 443 else f":{self.port}"
         no_host = Refusal(400, "Invalid host header")
         insecure = Refusal(403, "This websocket is served over wss only")
+        permanent = self.permanent
+        exempt = tuple(path.rstrip("/") for path in self.exempt)
+        below = tuple(f"{path}/" for path in exempt)
 
         def request(exchange: Exchange) -> Answer | Refusal | None:
             scope = exchange.scope
@@ -121,9 +129,12 @@ class Https(Policy):
                 return None
             if not (fixed or host):
                 return no_host
+            path = scope["path"]
+            if path in exempt or path.startswith(below):
+                return None
             if scope["type"] == "websocket":
                 return insecure
-            return redirect(scope, (fixed or host) + suffix, "https")
+            return redirect(scope, (fixed or host) + suffix, "https", permanent=permanent)
 
         def response(
             exchange: Exchange, status: int, headers: list[Header], sent: dict[bytes, bytes]
@@ -134,7 +145,8 @@ class Https(Policy):
         act = request if redirects else None
         owns = frozenset({b"strict-transport-security"})
         answer = response if hsts else None
-        return Act(http=act, websocket=act, response=answer, owns=owns, settled=True)
+        settled = not self.exempt
+        return Act(http=act, websocket=act, response=answer, owns=owns, settled=settled)
 
     def render(self, draft: Draft) -> None:
         if draft.target != "nginx" or not self.enabled:
@@ -142,15 +154,25 @@ class Https(Policy):
         if self.redirect:
             port = "" if self.port == 443 else f":{self.port}"
             to = f"https://{self.host or '$host'}{port}$request_uri"
-            draft.say(
-                "redirect",
-                'if ($request_method !~ "^(GET|HEAD)$") {',
-                f"    return 308 {to};",
-                "}",
-                f"return 301 {to};",
-                why="Path and query as they came. 308 keeps the method and body of a form; "
-                "GET and HEAD get the 301 that every client knows.",
-            )
+            if not self.permanent:
+                draft.say(
+                    "redirect",
+                    f"return 307 {to};",
+                    why="Path and query as they came, for the time being.",
+                )
+            else:
+                draft.say(
+                    "redirect",
+                    'if ($request_method !~ "^(GET|HEAD)$") {',
+                    f"    return 308 {to};",
+                    "}",
+                    f"return 301 {to};",
+                    why="Path and query as they came. 308 keeps the method and body of a form; "
+                    "GET and HEAD get the 301 that every client knows.",
+                )
+            for path in self.exempt:
+                for place in (f"= {path.rstrip('/')}", f"{path.rstrip('/')}/"):
+                    draft.say("plain", f"location {place} {{", "    proxy_pass http://app;", "}")
         if self.strict_transport_security:
             draft.say(
                 "http",

@@ -5,15 +5,16 @@ import re
 from seawall.policies.exchange import Answer, Scope
 
 
-def redirect(scope: Scope, authority: str, scheme: str = "") -> Answer:
+def redirect(scope: Scope, authority: str, scheme: str = "", *, permanent: bool = True) -> Answer:
     """The same path and query on another host or scheme, spelled exactly as they came.
 
     GET and HEAD get 301, which every client knows; other methods 308, which keeps method
-    and body (RFC 9110, sections 15.4.2 and 15.4.9).
+    and body (RFC 9110, sections 15.4.2 and 15.4.9). 307, if it is not permanent, keeps them too.
     """
     location = f"{scheme or scope.get('scheme', 'http')}://{authority}".encode("latin-1")
     location += target(scope)
-    status = 301 if scope["method"] in ("GET", "HEAD") else 308
+    lasting = 301 if scope["method"] in ("GET", "HEAD") else 308
+    status = lasting if permanent else 307
     return Answer(status, ((b"location", location),))
 
 

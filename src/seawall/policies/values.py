@@ -32,6 +32,14 @@ Path = Annotated[str, AfterValidator(_path)]
 """An absolute URL path, plain enough for every configuration file."""
 
 
+def _paths(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_path, values))
+
+
+Paths = Annotated[Strings, AfterValidator(_paths)]
+"""Absolute URL paths; each stands for itself and all below it."""
+
+
 def _tokens(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not value.isascii() or not _token(value):

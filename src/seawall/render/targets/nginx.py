@@ -8,6 +8,7 @@ Policies say directives into these sections of the draft:
 ``proxy``       directives for every request that goes on to the app
 ``log``         fields of the access log
 ``redirect``    what plain http answers instead of the site; none, and it serves the site
+``plain``       locations of the site that stay reachable over plain http all the same
 ``server``      directives of the site's own ``server``
 ``locations``   locations of the site
 ``anywhere``    locations that answer for any host name, on plain http too
