@@ -86,3 +86,13 @@ def test_wrong_settings(tmp_path: Path) -> None:
         "error: corz: no such setting [from pyproject.toml] (did you mean 'cors'?)",
         "error: hots: no such setting [from pyproject.toml] (did you mean 'hosts'?)",
     ]
+
+
+def test_explain_says_why_and_the_fix(tmp_path: Path) -> None:
+    done = run("check", "--explain", "hosts.open", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("hosts.open (warning)\n  why: ")
+    assert "\n  fix: " in done.stdout
+    unknown = run("check", "--explain", "hosts.opne", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "did you mean 'hosts.open'?" in unknown.stderr

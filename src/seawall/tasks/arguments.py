@@ -160,7 +160,7 @@ _NAMED = "define it with `def` at the top level of a module and pass it by name"
 # must not pile up here.
 @functools.lru_cache(maxsize=1024)
 def _codec(function: Callable[..., Any]) -> Codec:
-    name = _name(function)
+    name = name_of(function)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
@@ -176,7 +176,7 @@ def _codec(function: Callable[..., Any]) -> Codec:
     return Codec(name, signature, TypeAdapter(listed, config=_CONFIG))
 
 
-def _name(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
     """``module:qualname``, if that leads back to this very object."""
     module = getattr(function, "__module__", None)
     qualname = getattr(function, "__qualname__", None)
