@@ -44,9 +44,11 @@ def address(listener: socket.socket) -> str:
 
 
 def _tcp(host: str, port: int) -> socket.socket:
+    # RFC 6761, section 6.3: the name is loopback, even where no file of hosts says so.
+    address = "127.0.0.1" if host == "localhost" else host
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # A name like localhost has two addresses; clients that know one know the IPv4 one.
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name may have two addresses; clients that know one know the IPv4 one.
         family, _, _, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)
         dual = family == socket.AF_INET6 and where[0] == "::" and socket.has_dualstack_ipv6()
         return socket.create_server(
