@@ -127,7 +127,7 @@ def test_says_what_it_serves(serve: Serve, server: str) -> None:
     assert app == "app       main:app (argument)"
     assert where.startswith(f"server    {server} {SERVERS[server].version()}, http://127.0.0.1:")
     assert where.endswith(", 1 worker")
-    assert policies.startswith("policies  proxy request_id timing health ")
+    assert policies.startswith("policies  proxy request_id access_log timing health ")
     assert tasks == "tasks     sqlite:///seawall.db (durable; worker in the web process)"
 
 
@@ -193,7 +193,7 @@ def test_unix_socket_of_a_server_that_lives(serve: Serve, server: str, tmp_path:
     served = serve("--uds", str(path))
     second = run("serve", "main:app", "--server", server, "--uds", str(path), cwd=tmp_path)
     assert second.returncode == 2
-    assert second.stderr.startswith(f"error: {path} is in use by another server (")
+    assert second.stderr.startswith(f"error: {path} is in use by another server [from --uds] (")
     assert served.get().status_code == 200
 
 
@@ -242,7 +242,7 @@ def test_port_in_use(serve: Serve, server: str, tmp_path: Path) -> None:
     second = run("serve", "main:app", "--server", server, "--port", port, cwd=tmp_path)
     assert second.returncode == 2
     assert second.stderr == (
-        f"error: port {port} on 127.0.0.1 is in use (--port {int(port) + 1})\n"
+        f"error: port {port} on 127.0.0.1 is in use [from --port] (--port {int(port) + 1})\n"
     )
 
 

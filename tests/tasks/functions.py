@@ -4,7 +4,8 @@ import asyncio
 import contextvars
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -63,6 +64,27 @@ def rich(
 
 
 def text(value: str) -> None:
+    pass
+
+
+def many(values: Iterable[str]) -> None:
+    seen.extend(values)
+
+
+@dataclass
+class Batch:
+    items: Any
+
+
+class Page(BaseModel):
+    items: Any
+
+
+def batch(value: Batch) -> None:
+    pass
+
+
+def page(value: Page) -> None:
     pass
 
 
@@ -205,6 +227,27 @@ def exits() -> None:
 
 async def aexits() -> None:
     raise SystemExit(3)
+
+
+def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+async def ainterrupts() -> None:
+    raise KeyboardInterrupt
+
+
+class Stop(BaseException):
+    def __str__(self) -> str:
+        raise ValueError("not even its message")
+
+
+def raises_what_nobody_catches() -> None:
+    raise Stop
+
+
+async def araises_what_nobody_catches() -> None:
+    raise Stop
 
 
 async def cancels_itself() -> None:

@@ -1,7 +1,7 @@
 import functools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -169,6 +169,39 @@ def test_values_that_would_be_altered(
 def test_a_subclass_is_not_cut_down_to_what_is_declared() -> None:
     with pytest.raises(UndurableTask, match="'item'"):
         encode(f.rich, (), {"item": f.Special(name="a", price=Decimal(1), note="lost?")})
+
+
+def letters() -> Iterator[str]:
+    yield from "abc"
+
+
+@pytest.mark.parametrize(
+    ("function", "wrap"),
+    [
+        (f.plain, lambda iterator: iterator),
+        (f.plain, lambda iterator: [1, {"a": (iterator,)}]),
+        (f.plain, lambda iterator: map(str, iterator)),
+        (f.many, lambda iterator: iterator),
+        (f.batch, f.Batch),
+        (f.page, lambda iterator: f.Page(items=iterator)),
+    ],
+)
+def test_an_iterator_is_refused_unread(
+    function: Callable[..., Any], wrap: Callable[[Any], Any]
+) -> None:
+    """It runs in the process then, and must find everything still there."""
+    iterator = letters()
+    with pytest.raises(UndurableTask, match="read only once") as refusal:
+        encode(function, (wrap(iterator),))
+    assert "pass a list" in refusal.value.hint
+    assert list(iterator) == ["a", "b", "c"]
+
+
+def test_a_list_that_holds_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(UndurableTask, match="'a'"):
+        encode(f.plain, (loop,))
 
 
 def test_true_is_not_one() -> None:

@@ -1,5 +1,6 @@
 """Unchanged handlers, real FastAPI and Starlette, a real store."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import httpx2 as httpx
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -503,3 +504,165 @@ def test_the_api_description_is_the_same(tasks: Tasks) -> None:
     before, after = included()[0], included()[0]
     install(after, tasks)
     assert after.openapi() == before.openapi()
+
+
+async def test_an_iterator_runs_in_the_process_with_all_its_items(tasks: Tasks) -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def handler(background: BackgroundTasks) -> None:
+        background.add_task(f.many, (str(n) for n in range(3)))
+
+    install(app, tasks)
+    assert (await post(app)).status_code == 200
+    assert f.seen == ["0", "1", "2"]
+    assert await stored(tasks) == []
+
+
+async def test_a_shared_response_keeps_its_task(tasks: Tasks) -> None:
+    app = FastAPI()
+    one = PlainTextResponse("one", background=BackgroundTask(f.note, "one"))
+    many = PlainTextResponse("many", background=StarletteTasks([BackgroundTask(f.note, "many")]))
+    bare = PlainTextResponse("bare")
+
+    @app.post("/one")
+    async def first() -> Response:
+        return one
+
+    @app.post("/many")
+    async def second(background: BackgroundTasks) -> Response:
+        background.add_task(f.note, "injected")
+        return many
+
+    @app.post("/bare")
+    async def third(background: BackgroundTasks, q: str) -> Response:
+        background.add_task(f.note, q)
+        return bare
+
+    install(app, tasks)
+    for path in ("/one", "/one", "/many", "/many", "/bare?q=a", "/bare?q=b"):
+        assert (await post(app, path)).status_code == 200
+    assert await stored(tasks) == ["one", "one", "injected", "many", "injected", "many", "a", "b"]
+
+
+@pytest.mark.parametrize("served", [False, True])
+async def test_tasks_of_the_including_routers_dependencies(tasks: Tasks, served: bool) -> None:
+    async def adds(background: BackgroundTasks) -> None:
+        background.add_task(f.note, "dependency")
+
+    async def outer_adds(adding: Annotated[None, Depends(adds)]) -> None: ...
+
+    app, middle, router = FastAPI(), APIRouter(), APIRouter()
+
+    @router.post("/own")
+    async def own() -> Response:
+        return JSONResponse({}, background=BackgroundTask(f.note, "own"))
+
+    middle.include_router(router)
+    app.include_router(router, prefix="/plain")
+    if served:
+        install(app, tasks)
+    app.include_router(router, prefix="/direct", dependencies=[Depends(adds)])
+    app.include_router(middle, prefix="/nested", dependencies=[Depends(outer_adds)])
+    install(app, tasks)
+    for path in ("/plain/own", "/direct/own", "/nested/own"):
+        assert (await post(app, path)).status_code == 200
+    assert await stored(tasks) == ["own", "dependency", "own", "dependency", "own"]
+
+
+@pytest.mark.parametrize("asgi", ["2.0", "2.4"])
+async def test_a_response_that_cannot_begin_stores_nothing(tasks: Tasks, asgi: str) -> None:
+    app = FastAPI()
+
+    @app.post("/file")
+    async def file(background: BackgroundTasks) -> Response:
+        background.add_task(f.note, "never")
+        return FileResponse("/nosuch/file")
+
+    install(app, tasks)
+    assert [m["status"] for m in await messages(app, "/file", asgi)] == [500]
+    assert await stored(tasks) == []
+    assert f.seen == []
+
+
+async def messages(app: Any, path: str, asgi: str) -> list[dict[str, Any]]:
+    """The beginnings of responses that a server of that ASGI version is given."""
+    sent: list[dict[str, Any]] = []
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:
+            await asyncio.Event().wait()
+        asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+    try:
+        await app({**scope, "asgi": {"spec_version": asgi}}, receive, send)
+    except RuntimeError as error:
+        assert "/nosuch/file" in str(error)  # noqa: PT017 - only this one passes
+    return sent
+
+
+@pytest.mark.parametrize("asgi", ["2.0", "2.4"])
+@pytest.mark.parametrize("path", ["/plain", "/stream", "/file"])
+async def test_every_response_gives_way_to_503(
+    tasks: Tasks, tmp_path: Path, path: str, asgi: str
+) -> None:
+    """Whether or not the response sends from within a task group."""
+    app = FastAPI()
+
+    async def body() -> AsyncIterator[str]:
+        yield "a"
+
+    makes: dict[str, Callable[[], Response]] = {
+        "/plain": lambda: PlainTextResponse("a"),
+        "/stream": lambda: StreamingResponse(body()),
+        "/file": lambda: FileResponse(__file__),
+    }
+
+    @app.post(path)
+    async def handler(background: BackgroundTasks) -> Response:
+        background.add_task(f.note, "x")
+        return makes[path]()
+
+    install(app, tasks)
+    (tmp_path / "it.db").mkdir()
+    assert [m["status"] for m in await messages(app, path, asgi)] == [503]
+    assert f.seen == []
+    (tmp_path / "it.db").rmdir()
+    assert [m["status"] for m in await messages(app, path, asgi)] == [200]
+    assert await stored(tasks) == ["x"]
+
+
+async def test_a_client_that_leaves_during_the_commit_loses_no_task(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = direct()
+    install(app, tasks)
+    committing, left = asyncio.Event(), asyncio.Event()
+    submit = tasks.submit
+
+    async def slow(calls: Any) -> Any:
+        committing.set()
+        await left.wait()
+        await asyncio.sleep(0)  # where the response is cancelled
+        return await submit(calls)
+
+    async def receive() -> dict[str, Any]:
+        await committing.wait()
+        left.set()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None: ...
+
+    monkeypatch.setattr(tasks, "submit", slow)
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/stream"}
+    scope |= {"query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    assert (await stored(tasks)).count("before") == 1

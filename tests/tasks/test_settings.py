@@ -30,6 +30,8 @@ def test_every_setting_is_documented() -> None:
         ("sqlite:///", "names no file", "four slashes"),
         ("sqlite:///:memory:", "memory does not survive", "seawall.db"),
         ("sqlite:///a.db?mode=ro", "has options", "leave out"),
+        ("sqlite:///a\0.db", "a character that none may have", "leave it out"),
+        ("sqlite:///a\udcff.db", "a character that none may have", "leave it out"),
     ],
 )
 def test_a_url_that_names_no_store(url: str, message: str, hint: str) -> None:
@@ -51,6 +53,12 @@ def test_a_url_that_names_no_store(url: str, message: str, hint: str) -> None:
         {"retries": -1},
         {"drain": -1},
         {"retention": -1},
+        {"retries": 99999999999999999999},
+        {"lease": float("nan")},
+        {"drain": float("inf")},
+        {"drain": float("nan")},
+        {"retention": float("inf")},
+        {"retention": 1e300},
         {"undurable": "ignore"},
         {"nosuch": 1},
     ],

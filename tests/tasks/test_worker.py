@@ -5,15 +5,16 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from seawall.errors import StoreUnavailable
 from seawall.tasks import arguments, worker
 from seawall.tasks.engines.sqlite import SqliteEngine
-from seawall.tasks.job import Call, Job, Outcome, State
+from seawall.tasks.job import Ahead, Call, Ended, Job, Outcome, State
 from seawall.tasks.retry import Retry
 from seawall.tasks.worker import Worker
 from tests.contract.engines_fixtures import DEADLINE, until
@@ -168,7 +169,19 @@ async def test_tasks_of_a_request_keep_their_order(engine: SqliteEngine, running
     assert f.seen == list(range(20))
 
 
-@pytest.mark.parametrize("name", ["stops", "exits", "aexits", "cancels_itself"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stops",
+        "exits",
+        "aexits",
+        "interrupts",
+        "ainterrupts",
+        "raises_what_nobody_catches",
+        "araises_what_nobody_catches",
+        "cancels_itself",
+    ],
+)
 async def test_no_exception_takes_the_worker_down(
     engine: SqliteEngine, running: Worker, name: str
 ) -> None:
@@ -352,3 +365,123 @@ async def test_old_done_jobs_are_purged(
 
     await until(gone)
     await tidy.stop()
+
+
+class Slow(SqliteEngine):
+    """A disk under load: an answer is ready long before it arrives."""
+
+    slow = ""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.inside = asyncio.Event()
+
+    async def _late(self, name: str) -> None:
+        if self.slow == name:
+            self.inside.set()
+            await asyncio.sleep(0.3)
+
+    async def ahead(self) -> Ahead:
+        ahead = await super().ahead()
+        await self._late("ahead")
+        return ahead
+
+    async def exchange(
+        self, worker: str, ended: Sequence[Ended], *, claim: int, lease: float
+    ) -> list[Job]:
+        if ended and self.slow == "exchange":
+            await self._late("exchange")
+            self.slow = ""
+            raise StoreUnavailable("once")
+        return await super().exchange(worker, ended, claim=claim, lease=lease)
+
+
+@pytest.mark.parametrize("step", ["ahead", "exchange"])
+async def test_stop_never_forgets_what_ended(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the worker waits for just then, and even if its report fails."""
+    engine = Slow(f"sqlite:///{tmp_path / 'it.db'}")
+    ending = Worker(engine, lease=3600)
+    (id,) = await put(engine, (f.wait, "x"))
+    ending.start()
+    await until(seen("begin x"))
+    engine.slow = step
+    monkeypatch.setattr(worker, "POLL", 0.0)  # a look each time round
+    if step == "ahead":
+        await engine.inside.wait()
+    f.gate.set()
+    while ending._running:
+        await asyncio.sleep(0.001)
+    if step == "ahead":
+        engine.inside.clear()
+    await asyncio.wait_for(engine.inside.wait(), DEADLINE)
+    await ending.stop()
+    job = await engine.job(id)
+    assert job is not None
+    assert job.state is State.DONE
+    engine.close()
+
+
+async def test_a_clock_that_is_set_takes_no_task_from_the_living(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, offset = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + offset)
+    worker = Worker(engine, lease=2.0)
+    worker.start()
+    (id,) = await put(engine, (f.wait, "x"), retries=3)
+    worker.wake()
+    await until(seen("begin x"))
+    offset = 3600.0
+
+    async def renewed() -> bool:
+        job = await engine.job(id)
+        return job is not None and (job.attempt > 1 or (job.lease or 0) > time.time())
+
+    await until(renewed)
+    await until(_looked_twice(worker))
+    f.gate.set()
+    (job,) = await ended(engine, id)
+    await worker.stop()
+    assert (job.attempt, f.seen) == (1, ["begin x", "end x"])
+
+
+def _looked_twice(worker: Worker) -> Callable[[], Any]:
+    start = time.monotonic()
+
+    async def condition() -> bool:
+        return time.monotonic() > start + 2 * 0.5 and not worker._hungry
+
+    return condition
+
+
+async def test_a_job_of_a_replaced_store_does_not_end_its_namesake(
+    engine: SqliteEngine, running: Worker
+) -> None:
+    (old,) = await put(engine, (f.wait, "old"))
+    running.wake()
+    await until(seen("begin old"))
+    for file in engine.path.parent.iterdir():
+        file.unlink()
+
+    async def replaced() -> bool:
+        try:
+            return await put(engine, (f.await_forever, "new")) == [old]
+        except StoreUnavailable:
+            return False
+
+    await until(replaced)
+    running.wake()
+    await until(seen("begin new"))
+    f.gate.set()
+    await until(seen("end old"))
+    ids = await put(engine, (f.note, "after"))
+    running.wake()
+    await ended(engine, *ids)
+    job = await engine.job(old)
+    assert job is not None
+    assert (job.state, job.attempt) == (State.RUNNING, 1)
+    assert running.alive
+    assert len(running._running) == 1
+    running.drain = 0.05

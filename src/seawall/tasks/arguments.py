@@ -9,16 +9,18 @@ parameter without one takes what JSON holds exactly: ``None``, booleans, numbers
 and lists and string-keyed dicts of them.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import PydanticSerializationError, ValidationError
 from typing_extensions import TypedDict
 
@@ -56,6 +58,8 @@ class Codec:
             values = dict(zip(self._names, args))  # noqa: B905 - defaults may be left out
         else:
             values = self._bind(args, kwargs)
+        if _holds_iterator(values.values()):
+            raise self._consumed(values)
         try:
             # A tuple around it, because pydantic takes the settings for writing from the
             # outermost type only, and a TypedDict cannot carry them.
@@ -80,6 +84,14 @@ class Codec:
                 f"task {self.name} cannot take these arguments: {error}",
                 hint="pass what the function's signature asks for",
             ) from error
+
+    def _consumed(self, values: Mapping[str, Any]) -> UndurableTask:
+        name = next(name for name, value in values.items() if _holds_iterator((value,)))
+        return UndurableTask(
+            f"task {self.name} is not durable: argument {name!r} ({_type(values[name])}) "
+            "is or holds an iterator, which can be read only once",
+            hint="pass a list of its items",
+        )
 
     def _refusal(self, values: Mapping[str, Any]) -> UndurableTask:
         """Finds the argument at fault. Names types only: a value may be a secret."""
@@ -245,6 +257,36 @@ def _has_schema(annotation: Any) -> bool:
         # JSON check will name the argument when one is passed.
         return False
     return True
+
+
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+def _holds_iterator(values: Iterable[Any]) -> bool:
+    """Whether writing these would use something up, so that it could not run here either.
+
+    Looks into what pydantic looks into: containers, models and dataclasses.
+    """
+    waiting = [value for value in values if type(value) not in _PLAIN]
+    seen: set[int] = set()  # a list may hold itself
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Iterator):
+            return True
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        inner: Iterable[Any] = ()
+        if isinstance(value, dict):
+            inner = value.values()
+        elif isinstance(value, list | tuple | set | frozenset | deque):
+            inner = value
+        elif isinstance(value, BaseModel):
+            inner = (*value.__dict__.values(), *(value.__pydantic_extra__ or {}).values())
+        elif dataclasses.is_dataclass(value):
+            inner = (getattr(value, field.name, None) for field in dataclasses.fields(value))
+        waiting += [item for item in inner if type(item) not in _PLAIN]
+    return False
 
 
 def _same(value: Any, read: Any) -> bool:

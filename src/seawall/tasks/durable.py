@@ -1,9 +1,9 @@
 """Makes the ``BackgroundTasks`` of unchanged handlers durable.
 
-Each route's handler is left alone; what it returns is wrapped. Before the wrapped
-response sends its first byte, its background tasks are committed to the store, so
+Each route's handler is left alone; what it returns is wrapped. When the wrapped response
+begins, its background tasks are committed to the store before the first byte goes out, so
 
-- a handler that raises enqueues nothing, as in FastAPI;
+- a handler that raises enqueues nothing, as in FastAPI, nor does a response that cannot begin;
 - dependencies that add tasks are heard, function-scoped ones after their ``yield`` too;
 - a store that fails is answered with 503, and nothing has been promised;
 - a response's own ``background=`` counts, and no longer displaces the injected tasks.
@@ -13,19 +13,21 @@ and mounted apps too. Not reached, and run in the process as ever: tasks on resp
 exception handlers, of middleware and of ``HTTPEndpoint`` classes.
 """
 
+import copy
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeGuard, cast
 
+from anyio import CancelScope
 from starlette import routing
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seawall.errors import StoreError, UndurableTask
 from seawall.tasks import arguments
@@ -76,18 +78,22 @@ class _Hook:
         self.tasks = tasks
         self._warned: set[str] = set()
 
-    def walk(self, routes: Iterable[Any]) -> None:
+    def walk(self, routes: Iterable[Any], *, added: bool = False) -> None:
+        """``added``: whether dependencies of the way to these routes add tasks."""
         route: Any
         for route in routes:
             included = getattr(route, "original_router", None)
             if included is not None:
-                self.walk(included.routes)
+                self.walk(included.routes, added=added or _including_adds_tasks(route))
                 # FastAPI keeps the handlers of included routes; drop what it built before.
                 getattr(included, "_mark_routes_changed", lambda: None)()
             elif isinstance(route, routing.Mount | routing.Host):
                 self.walk(_mounted(route))
-            elif isinstance(route, routing.Route) and not getattr(route, _MARK, False):
-                self._hook(route)
+            elif isinstance(route, routing.Route):
+                if not getattr(route, _MARK, False):
+                    self._hook(route)
+                if isinstance(route, _API_ROUTES) and (added or _adds_tasks(route.dependant)):
+                    _keep_injected(route)
 
     def _hook(self, route: Any) -> None:
         holder, app = _innermost(route)
@@ -95,8 +101,6 @@ class _Hook:
             return
         setattr(route, _MARK, True)
         if isinstance(route, _API_ROUTES):
-            if _adds_tasks(route.dependant):
-                _keep_injected(route)
             self._override(route)
             holder.app = fastapi_request_response(route.get_route_handler())
         else:
@@ -112,16 +116,25 @@ class _Hook:
         @functools.wraps(handler)
         async def durable(request: Request) -> Any:
             response = await handler(request)
-            injected = request.scope.get(_INJECTED)
-            if injected is None and getattr(response, "background", None) is None:
+            injected: Any = request.scope.get(_INJECTED)
+            own = getattr(response, "background", None)
+            if injected is None and own is None:
                 return response
-            return _Durable(self, response, injected)
+            if own is None or own is injected:
+                # FastAPI put it there, perhaps onto a response that other requests share.
+                if own is not None:
+                    response.background = None
+                return _Durable(self, response, [injected])
+            # Theirs, perhaps shared too: it stays as it is, and a twin without tasks is sent.
+            twin = copy.copy(response)
+            twin.background = None
+            return _Durable(self, twin, [own] if injected is None else [injected, own])
 
         return durable
 
-    async def commit(self, groups: Sequence[BackgroundTask]) -> list[BackgroundTask]:
+    async def commit(self, tasks: Sequence[BackgroundTask]) -> list[BackgroundTask]:
         """Writes the tasks of a response; returns those that must run in the process."""
-        calls, rest = self._split(_take(groups))
+        calls, rest = self._split(tasks)
         try:
             await self.tasks.submit(calls)
         except StoreError as error:
@@ -131,11 +144,9 @@ class _Hook:
             ) from error
         return rest
 
-    async def finish(
-        self, groups: Sequence[BackgroundTask], rest: Sequence[BackgroundTask]
-    ) -> None:
+    async def finish(self, late: Sequence[BackgroundTask], rest: Sequence[BackgroundTask]) -> None:
         """Runs what is left when the response is out, and writes what came while it was sent."""
-        late = _take(group for group in groups if _is_group(group))
+        late_rest: Sequence[BackgroundTask]
         try:
             calls, late_rest = self._split(late)
             await self.tasks.submit(calls)
@@ -181,30 +192,43 @@ class _Durable:
 
     __slots__ = ("_groups", "_hook", "_response")
 
-    def __init__(self, hook: _Hook, response: Any, injected: BackgroundTasks | None) -> None:
-        own = getattr(response, "background", None)
-        groups = (injected, own) if own is not injected else (own,)
-        self._groups = [group for group in groups if group is not None]
+    def __init__(self, hook: _Hook, response: Any, groups: Sequence[BackgroundTask]) -> None:
+        self._groups = groups
         self._hook = hook
         self._response = response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rest = await self._hook.commit(self._groups)
-        self._response.background = None
-        await self._response(scope, receive, send)
-        await self._hook.finish(self._groups, rest)
+        tasks: list[BackgroundTask] = []
+        rest: list[BackgroundTask] | None = None
+
+        async def commit() -> None:
+            nonlocal tasks, rest
+            tasks = list(_flat(self._groups))
+            # A client that leaves now cancels the response, but not half a commit.
+            with CancelScope(shield=True):
+                rest = await self._hook.commit(tasks)
+
+        async def send_committed(message: Message) -> None:
+            if rest is None and message["type"] == "http.response.start":
+                await commit()
+            await send(message)
+
+        await self._response(scope, receive, send_committed)
+        if rest is None:
+            # The client left before the response began: FastAPI runs its tasks all the same.
+            await commit()
+        stored = set(map(id, tasks))
+        late = [task for task in _flat(self._groups) if id(task) not in stored]
+        await self._hook.finish(late, rest or ())
 
 
-def _take(groups: Iterable[BackgroundTask]) -> list[BackgroundTask]:
-    """The single tasks of all groups, which are left empty."""
-    taken: list[BackgroundTask] = []
+def _flat(groups: Iterable[BackgroundTask]) -> Iterator[BackgroundTask]:
+    """The single tasks of all groups. The groups are left alone: a response may be sent again."""
     for group in groups:
         if _is_group(group):
-            tasks, group.tasks = group.tasks, []
-            taken += _take(tasks)
+            yield from _flat(group.tasks)
         else:
-            taken.append(group)
-    return taken
+            yield group
 
 
 def _is_group(task: Any) -> TypeGuard[BackgroundTasks]:
@@ -256,8 +280,19 @@ def _adds_tasks(dependant: Any) -> bool:
     )
 
 
+def _including_adds_tasks(included: Any) -> bool:
+    """Whether ``include_router(..., dependencies=[...])``, or the router that includes, does."""
+    context = getattr(included, "include_context", None)
+    return any(
+        _adds_tasks(get_parameterless_sub_dependant(depends=depends, path=""))
+        for depends in getattr(context, "dependencies", ())
+    )
+
+
 def _keep_injected(route: Any) -> None:
     """Remembers the injected tasks, which FastAPI drops when a response has its own."""
+    if any(depends.dependency is _remember for depends in route.dependencies):
+        return
     depends = Depends(_remember)
     route.dependencies.append(depends)  # for the routers that include this route
     route.dependant.dependencies.append(

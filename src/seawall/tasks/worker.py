@@ -1,9 +1,8 @@
 """Runs jobs: claims them under a lease, keeps it alive, reports how they ended.
 
-Async tasks run on the event loop that started the worker, sync ones in threads of their
-own, at most ``concurrency`` together. What ended and what to claim next travel to the
-store in one transaction. A heartbeat thread, not the loop, extends the leases, so that
-code which blocks the loop does not lose its jobs to another process.
+Async tasks run on the event loop that started the worker, sync ones in threads of their own, at
+most ``concurrency`` together. What ended and what to claim next travel to the store in one
+transaction. A heartbeat thread extends the leases: code that blocks the loop keeps its jobs.
 """
 
 import asyncio
@@ -66,12 +65,17 @@ class Worker:
         self.trouble = ""
         """What is wrong with the store just now; empty while all is well."""
         self._pool = Pool(concurrency)
-        self._running: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._running: dict[Job, asyncio.Task[None]] = {}
         self._jobs: dict[tuple[int, int], Job] = {}
+        """What the store holds as claimed by this worker, by id and attempt."""
         self._ended: list[Ended] = []
+        """What the store has not confirmed yet; what is said twice counts once."""
         self._hungry = True
         self._stopping = False
         self._silent = threading.Event()
+        self._drift = time.time() - time.monotonic()
+        self._calm = 0.0
+        """Nobody's task is taken back before then (monotonic): heartbeats go first."""
 
     def start(self) -> None:
         """Begins to claim jobs; to be called on the loop that shall run them."""
@@ -129,55 +133,80 @@ class Worker:
             log.exception("the worker stopped unexpectedly; the next task starts another")
         finally:
             # Cancelled: by stop(), or because the loop ends without a shutdown.
-            await self._hand_back()
-            self._silent.set()
+            try:
+                await self._hand_back()
+            finally:
+                self._silent.set()
 
     async def _claim_and_report(self) -> None:
         look = 0.0
         while True:
-            ended, self._ended = self._ended, []
             try:
                 if not self._stopping and self._loop.time() >= look:
                     look = self._loop.time() + await self._ahead()
                 free = 0 if self._stopping else self.concurrency - len(self._running)
-                wanted = free if self._hungry or ended else 0
-                if ended or wanted:
+                wanted = free if self._hungry or self._ended else 0
+                if self._ended or wanted:
                     self._hungry = False
-                    for job in await self._exchange(ended, wanted):
+                    for job in await self._exchange(wanted):
                         self._begin(job)
                     self._hungry = self._hungry or len(self._running) >= self.concurrency
                 else:
                     await self._sleep(POLL if self._stopping else look - self._loop.time())
             except StoreError as error:
-                self._ended = ended + self._ended
                 self._hungry = True
+                self._wait_for_heartbeats()
                 self._complain(error)
                 await asyncio.sleep(POLL)
             else:
                 self._recovered()
 
-    async def _exchange(self, ended: list[Ended], wanted: int) -> list[Job]:
-        """Shielded: a claim whose answer is thrown away would wait for its lease to end."""
-        call = self.engine.exchange(self.name, ended, claim=wanted, lease=self.lease)
-        exchange = asyncio.ensure_future(call)
+    async def _exchange(self, wanted: int) -> list[Job]:
+        """Reports what ended and claims more.
+
+        Shielded: a claim whose answer is thrown away would wait for its lease to end.
+        """
+        exchange = asyncio.ensure_future(self._report(wanted))
         try:
             return await asyncio.shield(exchange)
         except asyncio.CancelledError:
             with contextlib.suppress(StoreError):
-                self._jobs |= {(job.id, job.attempt): job for job in await exchange}
+                await exchange
             raise
+
+    async def _report(self, wanted: int) -> list[Job]:
+        ended = self._ended.copy()
+        jobs = await self.engine.exchange(self.name, ended, claim=wanted, lease=self.lease)
+        del self._ended[: len(ended)]
+        for job in jobs:
+            key = job.id, job.attempt
+            # The store gives each attempt out once. What the books have under the same
+            # key is of a store that was replaced meanwhile, and must not end this one.
+            self._ended = [e for e in self._ended if (e.job, e.attempt) != key]
+            self._jobs[key] = job
+        return jobs
 
     async def _ahead(self) -> float:
         """Takes lost jobs back; returns the seconds until the next look."""
         ahead = await self.engine.ahead()
         now = time.time()
-        if ahead.lease is not None and ahead.lease <= now and await self.engine.reclaim():
+        drift = now - time.monotonic()
+        if abs(drift - self._drift) > self.lease / 3:
+            # The clock was set, or the machine slept: every lease looks over, and none is.
+            self._wait_for_heartbeats()
+        self._drift = drift
+        lost = ahead.lease is not None and ahead.lease <= now
+        if lost and time.monotonic() >= self._calm and await self.engine.reclaim():
             log.warning("took back tasks whose worker died or fell silent")
             self._hungry = True
         if ahead.due is not None and ahead.due > now:
             return min(POLL, ahead.due - now)
         self._hungry = self._hungry or ahead.due is not None
         return POLL
+
+    def _wait_for_heartbeats(self) -> None:
+        """Whoever lives renews its leases three times in that time."""
+        self._calm = time.monotonic() + self.lease
 
     async def _sleep(self, seconds: float) -> None:
         alarm = self._loop.call_later(max(seconds, 0.0), self._wake.set)
@@ -186,26 +215,30 @@ class Worker:
         self._wake.clear()
 
     def _begin(self, job: Job) -> None:
-        key = job.id, job.attempt
-        self._jobs[key] = job
-        self._running[key] = self._loop.create_task(
+        self._running[job] = self._loop.create_task(
             self._run(job), name=job.function, context=contextvars.Context()
         )
 
     async def _run(self, job: Job) -> None:
-        key = job.id, job.attempt
         try:
             await self._call(job)
         except asyncio.CancelledError as error:
-            task = self._running[key]
+            task = self._running[job]
             # Cancelled by us, or by something the task itself did?
             ended = _returned(job) if task.cancelling() else self._failed(job, error)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not self._loop.is_running():
+                raise  # thrown away together with its loop
+            # A KeyboardInterrupt or SystemExit too: it is the task's, and must end neither
+            # the server nor, when the task runs again, the next one.
             ended = self._failed(job, error)
         else:
             ended = Ended(job.id, job.attempt, Outcome.DONE, State.DONE, time.time())
-        self._ended.append(ended)
-        del self._running[key], self._jobs[key]
+        del self._running[job]
+        key = job.id, job.attempt
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
+            self._ended.append(ended)
         self._wake.set()
 
     async def _call(self, job: Job) -> None:
@@ -246,7 +279,7 @@ class Worker:
             now,
             due=due,
             error=f"{type(error).__module__}.{type(error).__qualname__}",
-            message=_text(str(error)),
+            message=_text(_said(error)),
             traceback=_text("".join(traceback.format_exception(error))),
         )
 
@@ -266,13 +299,16 @@ class Worker:
             self._complain(error)
 
     def _beat(self) -> None:
-        while not self._silent.wait(self.lease / 3):
+        pause = self.lease / 3
+        while not self._silent.wait(pause):
+            pause = self.lease / 3
             jobs = [id for id, _ in list(self._jobs)]
             if not jobs:
                 continue
             try:
                 self.engine.beat(self.name, jobs, lease=self.lease)
             except StoreError as error:
+                pause = min(pause, POLL)
                 log.warning("the leases of %d tasks could not be extended: %s", len(jobs), error)
 
     async def _tidy(self) -> None:
@@ -298,6 +334,14 @@ class Worker:
 def _returned(job: Job) -> Ended:
     log.warning("task %s is handed back unfinished (job %d)", job.function, job.id)
     return Ended(job.id, job.attempt, Outcome.RETURNED, State.READY, time.time(), due=job.enqueued)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        # A faulty __str__ must not keep the failure from being reported.
+        return "(its message cannot be shown)"
 
 
 def _text(text: str) -> str:

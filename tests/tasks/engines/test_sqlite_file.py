@@ -124,7 +124,7 @@ def test_a_new_store_is_ours_private_and_durable(tmp_path: Path) -> None:
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     path = tmp_path / "it.db"
-    path.touch()
+    path.touch(0o600)
     make(path)
     make(path)
 
@@ -187,3 +187,31 @@ async def test_damage_found_while_running_is_told_as_such(tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="is damaged"):
         await SqliteEngine(f"sqlite:///{path}").exchange("w", [], claim=1, lease=1)
     engine.close()
+
+
+@pytest.mark.parametrize("name", ["it.db", "it.db-wal", "it.db-shm"])
+def test_a_store_that_others_may_write_is_refused(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path / "it.db")
+    spoilt = tmp_path / name
+    spoilt.touch()
+    for mode in (0o620, 0o602, 0o666):
+        spoilt.chmod(mode)
+        with pytest.raises(StoreUnavailable, match="other users may write") as error:
+            connect(path)
+        assert f"chmod 600 {spoilt}" in error.value.hint
+        assert "tasks.url" in error.value.message
+    spoilt.chmod(0o600)
+    make(path)
+
+
+def test_a_store_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "it.db")
+    if os.geteuid() == 0:
+        os.chown(path, 4242, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(StoreUnavailable, match="belongs to another user") as error:
+        connect(path)
+    assert f"chown {os.geteuid()} {path}" in error.value.hint

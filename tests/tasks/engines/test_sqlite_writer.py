@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from seawall.errors import StoreUnavailable
-from seawall.tasks.engines import sqlite_writer
+from seawall.tasks.engines import sqlite, sqlite_writer
 from seawall.tasks.engines.sqlite import SqliteEngine
 from seawall.tasks.engines.sqlite_file import connect
 from seawall.tasks.engines.sqlite_writer import Writer
@@ -130,4 +131,38 @@ async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
     engine = SqliteEngine(url)
     jobs = [await engine.job(id) for id in range(1, int(accepted) + 2)]
     assert [job is None for job in jobs] == [False] * int(accepted) + [True]
+    engine.close()
+
+
+async def test_after_a_long_lock_heartbeats_go_before_reclaiming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "STALL", 0.05)
+    engine = SqliteEngine(f"sqlite:///{tmp_path / 'it.db'}")
+    await engine.enqueue([CALL], retries=3)
+    (job,) = await engine.exchange("alive", [], claim=1, lease=0.05)
+    other = connect(tmp_path / "it.db")
+    other.execute("BEGIN IMMEDIATE")
+    reclaiming = asyncio.ensure_future(engine.reclaim())
+    await asyncio.sleep(0.2)
+    other.execute("COMMIT")
+    other.close()
+    assert await reclaiming == 0
+    await asyncio.to_thread(engine.beat, "alive", [job.id], lease=3600.0)
+    assert await engine.reclaim() == 0
+    engine.close()
+
+
+async def test_a_process_without_descriptors_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(path: Path) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    engine = SqliteEngine(f"sqlite:///{tmp_path / 'it.db'}")
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_writer, "connect", none_left)
+        with pytest.raises(StoreUnavailable, match="Too many open files"):
+            await engine.enqueue([CALL], retries=0)
+    assert await engine.enqueue([CALL], retries=0) == [1]
     engine.close()

@@ -23,6 +23,8 @@ from seawall.tasks.job import Ahead, Attempt, Call, Ended, Job, Outcome, State
 
 RECLAIMED = 500
 """Lost jobs taken back in one transaction."""
+STALL = 0.5
+"""Seconds of waiting for the write lock after which other writers go first."""
 
 _SQL = dict(
     re.findall(
@@ -96,7 +98,14 @@ class SqliteEngine:
         future.result()
 
     async def reclaim(self) -> int:
-        return cast(int, await self._do(_reclaim))
+        asked = time.monotonic()
+
+        def work(db: sqlite3.Connection) -> int:
+            # While the store was locked or its disk stood still no heartbeat got through
+            # either: a lease that ended meanwhile says nothing. The next call will tell.
+            return 0 if time.monotonic() - asked > STALL else _reclaim(db)
+
+        return cast(int, await self._do(work))
 
     async def ahead(self) -> Ahead:
         def work(db: sqlite3.Connection) -> Ahead:

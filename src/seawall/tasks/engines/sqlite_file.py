@@ -5,6 +5,7 @@ A file that is not ours is never written to. SQLite itself writes when it opens 
 https://www.sqlite.org/fileformat2.html#the_database_header
 """
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -35,6 +36,8 @@ def path_of(url: str) -> Path:
             f"{url!r} names no file" if path != ":memory:" else "memory does not survive a crash",
             "write sqlite:///seawall.db, or with four slashes for an absolute path",
         )
+    if "\0" in path or path != path.encode("utf-8", "replace").decode():
+        raise Hinted("the name of the file holds a character that none may have", "leave it out")
     if "?" in path or "#" in path:
         raise Hinted(f"{url!r} has options, and a store file has none", "leave out all after ?")
     return Path(path).absolute()
@@ -45,7 +48,7 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreCorrupt(
-            f"the task store {path} is damaged: {error}",
+            f"tasks.url: the task store {path} is damaged: {error}",
             hint="restore it from a backup, or move it away to start with an empty one",
         )
     hints = {
@@ -56,7 +59,7 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
         sqlite3.SQLITE_BUSY: "another program holds a lock on it; end that program",
     }
     return StoreUnavailable(
-        f"the task store {path} cannot be used: {error}", hint=hints.get(code, "")
+        f"tasks.url: the task store {path} cannot be used: {error}", hint=hints.get(code, "")
     )
 
 
@@ -77,7 +80,6 @@ def connect(path: Path) -> sqlite3.Connection:
             f"SQLite {sqlite3.sqlite_version} is too old",
             hint=f"Python needs SQLite {'.'.join(map(str, NEEDED))} or newer",
         )
-    _writable(path)
     _ours(path)
     try:
         _sound(path)
@@ -93,43 +95,73 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _writable(path: Path) -> None:
+def _ours(path: Path) -> None:
+    """Refuses what cannot be written, is another program's, or is open to other users."""
     folder = path.parent
-    if not folder.is_dir():
-        raise StoreUnavailable(
-            f"the task store {path} has no directory to be in", hint=f"mkdir -p {folder}"
-        )
     try:
-        # Arguments of tasks may be private, and whoever writes the file says what runs.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not folder.is_dir():
+            raise StoreUnavailable(
+                f"tasks.url: the task store {path} has no directory to be in",
+                hint=f"mkdir -p {folder}",
+            )
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            header = os.read(file, 100)
+            stat = os.fstat(file)
+        finally:
+            os.close(file)
+        _readable(path, header)
+        _private(path, stat)
+        for suffix in ("-wal", "-shm", "-journal"):
+            # SQLite takes over what it finds there.
+            beside = Path(f"{path}{suffix}")
+            with contextlib.suppress(FileNotFoundError):
+                _private(beside, beside.stat())
     except OSError as error:
         raise StoreUnavailable(
-            f"the task store {path} cannot be written: {error.strerror}",
+            f"tasks.url: the task store {path} cannot be written: {error.strerror}",
             hint="set tasks.url to a file that this user may write",
         ) from error
     if not os.access(folder, os.W_OK):
         raise StoreUnavailable(
-            f"the task store {path} cannot have its journal beside it",
+            f"tasks.url: the task store {path} cannot have its journal beside it",
             hint=f"let this user write to the directory {folder}",
         )
 
 
-def _ours(path: Path) -> None:
-    with path.open("rb") as file:
-        header = file.read(100)
+def _readable(path: Path, header: bytes) -> None:
     if not header:
         return
     if len(header) < 100 or not header.startswith(MAGIC):
-        raise StoreCorrupt(f"{path} is not a task store, nor an SQLite file", hint=_ELSEWHERE)
+        raise StoreCorrupt(
+            f"tasks.url: {path} is not a task store, nor an SQLite file", hint=_ELSEWHERE
+        )
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise StoreCorrupt(f"{path} is another program's SQLite file", hint=_ELSEWHERE)
+        raise StoreCorrupt(f"tasks.url: {path} is another program's SQLite file", hint=_ELSEWHERE)
     _known(path, int.from_bytes(header[60:64], "big"))
+
+
+def _private(path: Path, stat: os.stat_result) -> None:
+    """Arguments of tasks may be private, and whoever writes the file says what code runs."""
+    if stat.st_uid not in (0, os.geteuid()):
+        raise StoreUnavailable(
+            f"tasks.url: {path} belongs to another user (uid {stat.st_uid}), who could make "
+            "this app run any code",
+            hint=f"run as that user, or, if you trust its contents, "
+            f"chown {os.geteuid()} {path} && chmod 600 {path}",
+        )
+    if stat.st_mode & 0o022:
+        raise StoreUnavailable(
+            f"tasks.url: other users may write to {path} (mode {stat.st_mode & 0o777:o}) and "
+            "make this app run any code",
+            hint=f"if you trust its contents: chmod 600 {path}",
+        )
 
 
 def _known(path: Path, version: int) -> None:
     if version > VERSION:
         raise StoreCorrupt(
-            f"the task store {path} was written by a newer Seawall "
+            f"tasks.url: the task store {path} was written by a newer Seawall "
             f"(version {version}, this one knows {VERSION})",
             hint="upgrade seawall, or set tasks.url to another file",
         )
@@ -149,7 +181,7 @@ def _sound(path: Path) -> None:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise StoreCorrupt(
-                    f"the task store {path} is damaged: {verdict.splitlines()[-1]}",
+                    f"tasks.url: the task store {path} is damaged: {verdict.splitlines()[-1]}",
                     hint="restore it from a backup, or move it away to start with an empty one",
                 )
     finally:
@@ -194,7 +226,7 @@ def _tune(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
     if mode != "wal":
         raise StoreUnavailable(
-            f"the file system of the task store has no write-ahead log (got {mode!r})",
+            f"tasks.url: the file system of the task store has no write-ahead log (got {mode!r})",
             hint="set tasks.url to a file on a local disk",
         )
     connection.execute("PRAGMA synchronous = FULL")

@@ -141,6 +141,14 @@ class Writer(Generic[Work]):
                     raise
                 self._disconnect()
                 raise store_error(self.path, error) from error
+            except OSError as error:
+                # No descriptor left, or the file went away while it was being opened.
+                self._roll_back()
+                self._disconnect()
+                raise StoreUnavailable(
+                    f"tasks.url: the task store {self.path} cannot be opened: {error.strerror}",
+                    hint="let the process open more files, and leave the store in its place",
+                ) from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -157,7 +165,7 @@ class Writer(Generic[Work]):
             # SQLite would go on writing to a file that nobody can open again.
             self._disconnect()
             raise StoreUnavailable(
-                f"the task store {self.path} was removed or replaced while in use",
+                f"tasks.url: the task store {self.path} was removed or replaced while in use",
                 hint="put the file back; new tasks go to a new store from now on",
             )
         self._connection = connect(self.path)
