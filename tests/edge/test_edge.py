@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from seawall import Edge
-from seawall.policies import Cors, Health, Hosts, Timing
+from seawall.policies import Cors, Health, Hosts, Https, Proxy, Timing
 from tests.asgi import call, hello, http, websocket
 
 
@@ -135,3 +135,12 @@ async def test_lifespan_and_websockets_pass() -> None:
     await call(Edge(app, [Timing()]), websocket())
     await call(Edge(app, [Timing()], lifespan=other), {"type": "lifespan"})
     assert kinds == ["lifespan", "websocket", "lifespan, elsewhere"]
+
+
+async def test_a_server_may_leave_the_scheme_out() -> None:
+    https = Https(enabled=True, redirect=True)
+    for exempt in ((), ("/x",)):
+        scope = http(headers=[("host", "example.com"), ("x-forwarded-proto", "ftp")])
+        del scope["scheme"]
+        edge = Edge(hello, [https.model_copy(update={"exempt": exempt}), Proxy(trusted=("*",))])
+        assert (await call(edge, scope)).status == 301

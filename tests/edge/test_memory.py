@@ -54,3 +54,9 @@ async def test_memory_is_bounded() -> None:
         for one in (scope(f"h{number}.example.com"), scope(origin=f"https://o{number}.evil")):
             assert (await call(edge, one)).status == 200
         assert len(edge.memory) <= LIMIT
+
+
+async def test_long_hosts_and_origins_are_not_remembered() -> None:
+    edge = Edge(hello, POLICIES)
+    assert (await call(edge, scope(origin="https://" + "x" * 600))).status == 200
+    assert edge.memory == {}

@@ -11,14 +11,16 @@ from tests.asgi import call, http, websocket
 NGINX = ("127.0.0.1", 4000)
 
 
-async def seen(proxy: Proxy, client: object, *headers: tuple[str, str]) -> dict[str, Any]:
+async def seen(
+    proxy: Proxy, client: object, *headers: tuple[str, str], **more: Any
+) -> dict[str, Any]:
     scopes: list[dict[str, Any]] = []
 
     async def app(scope, receive, send):  # type: ignore[no-untyped-def]
         scopes.append(scope)
 
     everything = [("host", "example.com"), *headers]
-    await call(Edge(app, [proxy]), http(headers=everything, client=client))
+    await call(Edge(app, [proxy]), http(headers=everything, client=client, **more))
     return scopes[0]
 
 
@@ -32,10 +34,19 @@ async def test_a_trusted_proxy_names_client_and_scheme() -> None:
 
 @pytest.mark.parametrize("client", [None, ("", 0), ("/run/app.sock", 0), ("unix", 0)])
 async def test_a_unix_socket_counts_as_the_proxy(client: object) -> None:
-    scope = await seen(Proxy(), client, ("x-forwarded-for", "198.51.100.9"))
+    header = ("x-forwarded-for", "198.51.100.9")
+    scope = await seen(Proxy(), client, header, server=("/run/app.sock", None))
     assert scope["client"] == ("198.51.100.9", 0)
-    scope = await seen(Proxy(trusted=("10.0.0.0/8",)), client, ("x-forwarded-for", "198.51.100.9"))
+    proxy = Proxy(trusted=("10.0.0.0/8",))
+    scope = await seen(proxy, client, header, server=("/run/app.sock", None))
     assert scope["client"] == client
+
+
+@pytest.mark.parametrize("server", [("192.0.2.1", 8000), None])
+async def test_a_tcp_client_that_reset_its_connection_is_no_unix_socket(server: object) -> None:
+    # A server cannot tell the address of a peer that is gone; it says None.
+    header = ("x-forwarded-proto", "https")
+    assert (await seen(Proxy(), None, header, server=server))["scheme"] == "http"
 
 
 async def test_a_stranger_is_not_believed() -> None:
@@ -64,6 +75,7 @@ async def test_a_stranger_is_not_believed() -> None:
         (["[2001:db8::1]:443"], "2001:db8::1"),
         (["198.51.100.9:1234"], "198.51.100.9"),
         (["198.51.100.9:99999"], "127.0.0.1"),
+        (["fe80::1%\x9b31m evil"], "127.0.0.1"),
         (["unknown"], "127.0.0.1"),
         ([""], "127.0.0.1"),
     ],

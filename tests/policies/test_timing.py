@@ -65,7 +65,7 @@ async def test_the_header_can_be_named() -> None:
     assert seen.get("x-process-time") is None
 
 
-@pytest.mark.parametrize("name", ["", "X Time", "X-Time:", "X\r\nSet-Cookie"])
+@pytest.mark.parametrize("name", ["", "X Time", "X-Time:", "X\r\nSet-Cookie", "Content-Length"])
 def test_a_bad_header_name_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="is not a header name"):
+    with pytest.raises(ValidationError, match=r"is not a header name|a meaning of its own"):
         Timing(header=name)

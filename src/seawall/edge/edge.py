@@ -41,7 +41,8 @@ class Edge:
         lifespan: ASGIApp | None = None,
     ) -> None:
         self.policies = ordered(policies)
-        acts = [policy.act(Surroundings(ready=ready)) for policy in self.policies]
+        around = Surroundings(ready, lambda exchange, refusal: self.plan.refuse(exchange, refusal))
+        acts = [policy.act(around) for policy in self.policies]
         other = app if lifespan is None else lifespan
         for act in reversed(acts):
             if act.wrap is not None:

@@ -6,15 +6,17 @@ its response. Bounded: hosts and origins come from strangers.
 
 from collections.abc import Sequence
 
-from seawall.edge.plan import hooked, responses
+from seawall.edge.plan import Outside, hooked, responses
 from seawall.policies.exchange import Exchange, Header
-from seawall.policies.policy import Act, ResponseHook
+from seawall.policies.policy import Act
 
 Facts = tuple[str, str, bytes | None, bytes | None]
 """Method, scheme, Host, Origin."""
 
 LIMIT = 1024
 """Combinations remembered; the next one starts afresh."""
+LONGEST = 512
+"""Bytes of Host and Origin together; longer ones are no browser's, and are not remembered."""
 
 
 class Memory(dict[Facts, tuple[Header, ...]]):
@@ -25,7 +27,7 @@ class Memory(dict[Facts, tuple[Header, ...]]):
 
     __slots__ = ("_edits", "hooks")
 
-    def __init__(self, settled: Sequence[tuple[Act, tuple[ResponseHook, ...]]]) -> None:
+    def __init__(self, settled: Sequence[tuple[Act, Outside]]) -> None:
         super().__init__()
         acts = [act for act, _ in settled]
         self.hooks = hooked(settled)
@@ -36,11 +38,13 @@ class Memory(dict[Facts, tuple[Header, ...]]):
         scope = exchange.scope
         if scope["method"] == "OPTIONS" or len(exchange) != len(scope["headers"]):
             return None
+        host, origin = exchange.get(b"host"), exchange.get(b"origin")
+        if len(host or b"") + len(origin or b"") > LONGEST:
+            return None
         headers: list[Header] = []
         for edit in self._edits:
             edit(exchange, 200, headers, {})
         if len(self) >= LIMIT:
             self.clear()
-        facts = (scope["method"], scope["scheme"], exchange.get(b"host"), exchange.get(b"origin"))
-        self[facts] = found = tuple(headers)
+        self[scope["method"], scope["scheme"], host, origin] = found = tuple(headers)
         return found

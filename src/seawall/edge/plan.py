@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import NamedTuple
 
 from seawall.policies.exchange import Answer, Exchange, Refusal, text
-from seawall.policies.policy import Act, Hook, Refuse, ResponseHook
+from seawall.policies.policy import Act, Finish, Hook, Refuse, ResponseHook
 
-Hooked = tuple[Hook, tuple[ResponseHook, ...]]
-"""A hook, and the response hooks outside it, innermost first: what its answer passes."""
+
+class Outside(NamedTuple):
+    """The hooks of the policies outside one, innermost first: what its answer passes."""
+
+    response: tuple[ResponseHook, ...]
+    finish: tuple[Finish, ...]
+
+
+Hooked = tuple[Hook, Outside]
+"""A hook, and what stands outside it."""
 
 
 class Plan:
@@ -19,18 +28,18 @@ class Plan:
     """
 
     def __init__(self, acts: Sequence[Act]) -> None:
-        outside = [(act, responses(acts[:index])) for index, act in enumerate(acts)]
-        asked = [(act, outer) for act, outer in outside if act.http]
+        outside = [(act, outside_of(acts[:index])) for index, act in enumerate(acts)]
+        asked = [(act, outer) for act, outer in outside if act.http or act.settled]
         before = list(takewhile(lambda pair: not pair[0].settled, asked))
         settled = list(takewhile(lambda pair: pair[0].settled, asked[len(before) :]))
         after = asked[len(before) + len(settled) :]
         self.before = hooked(before)
         self.after = hooked(after)
-        self.settled: list[tuple[Act, tuple[ResponseHook, ...]]] = settled
+        self.settled: list[tuple[Act, Outside]] = settled
         self.websocket: tuple[Hooked, ...] = tuple(
             (act.websocket, outer) for act, outer in outside if act.websocket
         )
-        self.response = responses(acts)
+        self.response, self.finish = outside_of(acts)
         self.refuse: Refuse = next((act.refuse for act in acts if act.refuse), plain)
         self.failed = next((act.failed for act in acts if act.failed), None)
         remembered = [act for act, _ in settled]
@@ -44,9 +53,14 @@ def plain(_: Exchange, refusal: Refusal) -> Answer:
     return text(refusal)
 
 
-def hooked(pairs: Sequence[tuple[Act, tuple[ResponseHook, ...]]]) -> tuple[Hooked, ...]:
+def hooked(pairs: Sequence[tuple[Act, Outside]]) -> tuple[Hooked, ...]:
     """The request hooks of acts that have one."""
     return tuple((act.http, outer) for act, outer in pairs if act.http)
+
+
+def outside_of(acts: Sequence[Act]) -> Outside:
+    """What an answer passes that came from inside all of these acts."""
+    return Outside(responses(acts), tuple(act.finish for act in reversed(acts) if act.finish))
 
 
 def responses(acts: Sequence[Act]) -> tuple[ResponseHook, ...]:

@@ -40,6 +40,29 @@ class Exchange(dict[bytes, bytes]):
         self.update(self.scope["headers"])
 
 
+@dataclass(slots=True)
+class Outcome:
+    """How an exchange ended: what a policy's ``finish`` hook is told, once.
+
+    Not frozen, because a frozen one takes twice as long to make.
+    """
+
+    status: int
+    """Of the response that was begun; 0 when none was."""
+    size: int | None
+    """Bytes of the body as handed to the server; ``None`` when the server sends a file itself."""
+    first: float | None
+    """Seconds from arrival until the response began; ``None`` when it never did."""
+    seconds: float
+    """Seconds from arrival until the last byte of the body, or until it was clear that it
+    would not come."""
+    complete: bool
+    """Whether the last byte was handed to the server."""
+    error: str
+    """Class name of the exception that ended it before the last byte; ``""`` for none. An app
+    that ended without completing, as it may when the client left, raised none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole response: ``status``, ``headers`` (lower-case names), ``body`` (bytes)."""

@@ -40,6 +40,8 @@ def address(text: str) -> tuple[str, int] | None:
         host, _, port = text.partition(":")
     if port.startswith("_"):
         port = ""
+    if "%" in host:
+        return None  # a zone is the sender's own business, and may hold any character
     if port and not (port.isascii() and port.isdigit() and len(port) <= 5):
         return None
     try:

@@ -48,6 +48,8 @@ class Health(Policy):
             path = exchange.scope["path"]
             if path not in paths:
                 return None
+            # For those who count or log requests, and leave these out.
+            exchange.scope["seawall.health"] = True
             if exchange.scope["method"] not in ("GET", "HEAD"):
                 return refused
             reason = why_not() if path == ready else ""

@@ -17,6 +17,7 @@ from seawall.policies.exchange import (
     ASGIApp,
     Exchange,
     Header,
+    Outcome,
     Refusal,
     Send,
     text,
@@ -29,6 +30,9 @@ Hook = Callable[[Exchange], Answer | Refusal | None]
 ResponseHook = Callable[[Exchange, int, list[Header], dict[bytes, bytes]], None]
 """Edits the response headers in place: exchange, status, headers, and the same headers as
 a mapping of what the app sent (for look-ups)."""
+
+Finish = Callable[[Exchange, Outcome], None]
+"""Hears once how an exchange ended. Must not raise."""
 
 Refuse = Callable[[Exchange, Refusal], Answer]
 """Gives a refusal its body."""
@@ -45,6 +49,11 @@ class Act:
     """For the few that must transform the body stream; these stand innermost."""
     failed: Callable[[Exchange, Send], Any] | None = None
     """Awaited with the exchange when the app raised before it answered."""
+    finish: Finish | None = None
+    """Called exactly once for each HTTP request and each refused websocket handshake that
+    reached the policy, innermost first: after the last byte of the body was handed to the
+    server, or when the app ended, raised or was cancelled without completing. One that a policy
+    outside it answered, or that it answered itself, never reached it."""
     refuse: Refuse | None = None
     """How refusals of every policy look; only the problems policy sets it."""
     owns: frozenset[bytes] = frozenset()
@@ -62,6 +71,8 @@ class Surroundings:
 
     ready: Callable[[], str] = lambda: ""
     """Why the app is not ready to serve; empty when it is."""
+    refuse: Refuse = lambda _, refusal: text(refusal)
+    """How refusals look, for a ``wrap`` that sends one itself; not to be called while compiling."""
 
 
 @dataclass(slots=True)
@@ -120,6 +131,9 @@ class Site(Protocol):
     host: str
     port: int
     policies: Mapping[str, "Policy"]
+    active: bool
+    """Whether this is the second round of ``seawall probe --active``, in which heavy policies
+    prove what takes many requests, and that alone, one policy after the other."""
 
     def ask(
         self,
@@ -148,6 +162,8 @@ class Policy(Section):
 
     name: ClassVar[str]
     """Its key in the settings."""
+    heavy: ClassVar[bool] = False
+    """Whether ``prove`` has more to say when ``site.active``."""
 
     enabled: bool = True
     """Whether the policy is on; `true`, `false` or a table of options all work."""
@@ -180,8 +196,10 @@ __all__ = [
     "Audit",
     "Draft",
     "Exchange",
+    "Finish",
     "Header",
     "Hook",
+    "Outcome",
     "Policy",
     "Refusal",
     "Refuse",

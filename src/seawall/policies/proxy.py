@@ -87,8 +87,7 @@ class Proxy(Policy):
 
         def request(exchange: Exchange) -> None:
             scope = exchange.scope
-            client = scope.get("client")
-            if not trusts(client[0] if client else "unix"):
+            if not trusts(_peer(scope)):
                 return
             scope["seawall.trusted"] = True
             if any(name in exchange for name in names):
@@ -179,6 +178,19 @@ def _truster(trusted: tuple[str, ...]) -> Callable[[str], bool]:
         return any((mapped or address) in network for network in networks)
 
     return trusts
+
+
+def _peer(scope: Scope) -> str:
+    """The address at the other end; ``"unix"`` on a unix socket, ``"?"`` if it is not known.
+
+    A TCP client that reset the connection has no address any more. It must not be taken for
+    a unix socket, which is told by its server address: a path, without a port.
+    """
+    client = scope.get("client")
+    if client:
+        return str(client[0]) or "unix"
+    server = scope.get("server")
+    return "unix" if server and server[1] is None else "?"
 
 
 def _strangers(said: list[Hop], trusts: Callable[[str], bool]) -> list[Hop]:

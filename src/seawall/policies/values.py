@@ -9,12 +9,23 @@ from seawall.errors import Hinted
 from seawall.section import Strings
 
 _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_RESERVED = frozenset(
+    {
+        *("age", "allow", "cache-control", "connection", "content-encoding", "content-language"),
+        *("content-length", "content-range", "content-type", "cookie", "date", "etag", "expires"),
+        *("forwarded", "host", "keep-alive", "last-modified", "location", "retry-after", "server"),
+        *("set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "vary", "via"),
+        "www-authenticate",
+    }
+)
 
 
 def header_name(value: str) -> str:
     """A field name; of what RFC 9110, section 5.1 allows, what any configuration file can hold."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise Hinted(f"{value!r} is not a header name", "use letters, digits and '-'")
+    if value.lower() in _RESERVED:
+        raise Hinted(f"{value!r} has a meaning of its own in HTTP", "choose another name: 'X-...'")
     return value
 
 
