@@ -360,3 +360,21 @@ async def test_every_header_of_the_protocol_is_the_policys_own() -> None:
 
     assert told(await get(Edge(app, [cors()]), "https://evil.example")) == {}
     assert told(await get(Edge(app, [cors()]), A)) == {"access-control-allow-origin": A}
+
+
+@pytest.mark.parametrize(
+    ("origin", "right"),
+    [
+        ("https://*", "write 'https://*.example.com'"),
+        ("https://a.*.example", "write 'https://*.example.com'"),
+        ("*.example.com", "write 'https://*.example.com'"),
+        ("ftp://", "write it like 'https://example.com'"),
+        ("https://", "write it like 'https://example.com'"),
+        ("example.com", "write 'https://example.com'"),
+        ("example.com:8000/x", "write 'https://example.com'"),
+    ],
+)
+def test_what_is_no_origin_is_refused_with_the_right_spelling(origin: str, right: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        cors(allow_origins=[origin])
+    assert caught.value.errors()[0]["ctx"]["error"].hint.startswith(right)

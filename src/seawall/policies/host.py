@@ -9,8 +9,9 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _name = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
-# An address of a version yet to come (RFC 3986, section 3.2.2).
-_future = re.compile(r"\[v[0-9a-f]+\.[a-z0-9._~!$&'()*+,;=:-]+\]").fullmatch
+# An address of a version yet to come (RFC 3986, section 3.2.2), without the sub-delims that
+# mean something in a configuration file.
+_future = re.compile(r"\[v[0-9a-f]+\.[a-z0-9._~:-]+\]").fullmatch
 
 
 def canonical(host: str) -> str:

@@ -71,6 +71,13 @@ class Hosts(Policy):
         "Two Host headers make a proxy and the app disagree about the site (RFC 9112, 3.2).",
         "refuse such requests in the proxy or the app",
     )
+    REFUSED: ClassVar[Rule] = Rule(
+        "hosts.refused",
+        Level.ERROR,
+        "The live site refuses the very name it was asked by, so its visitors get nothing, and "
+        "every other answer of the probe is about refusals.",
+        "add the name to hosts.allowed_hosts, or probe by a listed one: --connect HOST:PORT",
+    )
 
     enabled: bool = False
     """Whether the policy is on; naming hosts switches it on."""
@@ -122,6 +129,10 @@ class Hosts(Policy):
         schemes = dict.fromkeys((site.scheme, "http"))
         for scheme in schemes:
             served = site.ask("GET", "/", scheme=scheme).status
+            # Plain http beside https may be shut; the site itself may not.
+            if served in (400, 421) or (served == 0 and scheme == site.scheme):
+                answer = f"answers {served}" if served else "is closed"
+                yield self.REFUSED(f"GET / over {scheme} with the URL's own host {answer}")
             for host in (_STRANGER, f"{site.host.strip('[]')}.{_STRANGER}", ""):
                 reply = site.ask("GET", "/", host=host, scheme=scheme)
                 # 444, which closes the connection, is told as 0. A 403 or 404 refuses as

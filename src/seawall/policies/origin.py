@@ -26,9 +26,7 @@ def origin(value: str) -> str:
     host, port = split(bare.removesuffix(":*"))
     host, scheme = canonical(host), scheme.lower()
     if not (separator and _scheme(scheme) and host):
-        guess = canonical(split(value.split("/", 1)[0])[0])
-        hint = f"write 'https://{guess}'" if guess else "write it like 'https://example.com'"
-        raise Hinted(f"{value!r} is not an origin", hint)
+        raise Hinted(f"{value!r} is not an origin", _spelling(rest if separator else value))
     if port == _DEFAULT_PORTS.get(scheme):
         port = ""
     right = f"{scheme}://{star}{host}" + (":*" if any_port else f":{port}" if port else "")
@@ -39,6 +37,14 @@ def origin(value: str) -> str:
             f"write '{right}'",
         )
     return value
+
+
+def _spelling(rest: str) -> str:
+    """What may have been meant by something that is no origin; its scheme is taken off."""
+    if "*" in rest:
+        return "write 'https://*.example.com' for its subdomains, or '*' for every origin"
+    guess = canonical(split(re.split("[/?#]", rest, maxsplit=1)[0])[0])
+    return f"write 'https://{guess}'" if guess else "write it like 'https://example.com'"
 
 
 def origins(values: tuple[str, ...]) -> tuple[str, ...]:
