@@ -1,5 +1,7 @@
 """``Seawall(app)`` on real FastAPI and Starlette apps, over their own test client."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -96,11 +98,12 @@ def test_http_exceptions_and_validation_errors_are_problems() -> None:
     assert client(app).get("/odd").json()["errors"] == {"code": 7}
     reply = client(app).get("/items/x")
     assert reply.status_code == 422
-    assert reply.json()["errors"][0]["loc"] == ["path", "number"]
+    (fault,) = reply.json()["errors"]
+    assert (fault["in"], fault["parameter"], fault["code"]) == ("path", "number", "int_parsing")
 
 
 def test_the_old_shape_of_validation_errors_can_be_kept() -> None:
-    app, _ = make(problems={"validation": "fastapi"})
+    app, _ = make(problems={"shape": "fastapi"})
     assert client(app).get("/items/x").json()["detail"][0]["loc"] == ["path", "number"]
 
 
@@ -215,3 +218,57 @@ def test_misuse_is_told(build: Callable[[FastAPI], Any], message: str) -> None:
 def test_a_store_that_cannot_be_used_stops_the_import(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="nowhere"):
         Seawall(FastAPI(), tasks={"url": f"sqlite:///{tmp_path}/nowhere/tasks.db"})
+
+
+def test_middleware_that_cannot_be_absorbed_closes_the_app_instead_of_opening_it() -> None:
+    app, _ = make()
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["a.example"])
+    app.add_middleware(CORSMiddleware, allow_origins=["https://a.example/"])
+    for _ in range(3):
+        reply = client(app, base_url="http://evil.example").get("/")
+        assert reply.status_code == 500
+        assert "a.example" not in reply.text
+
+
+def test_under_uvicorn_the_start_stops(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(
+        "from fastapi import FastAPI\n"
+        "from starlette.middleware.cors import CORSMiddleware\n"
+        "from seawall import Seawall\n"
+        "app = FastAPI()\n"
+        "Seawall(app, tasks=False)\n"
+        "app.add_middleware(CORSMiddleware, allow_origins=['https://a.example/'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "main:app", "--port", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "write 'https://a.example'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_strangers_hear_that_it_is_not_ready_and_the_log_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, wall = make(tasks=True)
+    with TestClient(app) as client:
+        assert client.get("/readyz").status_code == 200
+        why = "the task store /srv/secret/seawall.db is full"
+        monkeypatch.setattr(type(wall.tasks), "trouble", property(lambda _: why))
+        answers = [client.get("/readyz") for _ in range(3)]
+    assert [one.status_code for one in answers] == [503] * 3
+    assert "the task store cannot be used" in answers[0].text
+    assert "secret" not in answers[0].text
+    assert [one.getMessage() for one in caplog.records if why in one.getMessage()] == [
+        f"not ready: {why}"
+    ]
+
+
+def test_a_store_that_cannot_be_opened_says_who_chose_it() -> None:
+    with pytest.raises(StoreError, match=r"\[from argument\]"):
+        make(tasks={"url": "sqlite:///no/such/folder/seawall.db"})

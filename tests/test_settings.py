@@ -162,3 +162,70 @@ def test_every_setting_is_documented(tmp_path: Path) -> None:
         fields = getattr(type(section), "model_fields", {"": field})
         for key, one in fields.items():
             assert one.description, f"{name}.{key} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("tool = 1", "tool"),
+        ("[tool]\nseawall = 3", "tool.seawall"),
+        ("[tool]\nseawall = []", "tool.seawall"),
+        ("[tool]\nseawall = 'x'", "tool.seawall"),
+        ("[[tool.seawall]]\nhttps = true", "tool.seawall"),
+    ],
+)
+def test_what_is_no_table_is_said_to_be_none(tmp_path: Path, toml: str, key: str) -> None:
+    error = fault(tmp_path, toml)
+    assert (error.key, error.hint) == (key, "write a table: [tool.seawall]")
+    assert "pyproject.toml" in error.source
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    # Reading its first page fails for every user, root included.
+    broken = "/proc/self/mem"
+    assert "cannot be read: Input/output error" in str(fault(tmp_path, env_file=broken))
+    (tmp_path / "latin.env").write_bytes(b"A=\xff\n")
+    assert "it is not UTF-8" in str(fault(tmp_path, env_file=tmp_path / "latin.env"))
+    (tmp_path / "zero.env").write_bytes(b"A=a\0b\n")
+    assert "zero byte" in str(fault(tmp_path, env_file=tmp_path / "zero.env"))
+    (tmp_path / "seawall.toml").symlink_to(broken)
+    error = fault(tmp_path)
+    assert error.key.endswith("seawall.toml")
+    assert "cannot be read" in str(error)
+    with pytest.raises(SettingsError, match="cannot be read: File name too long"):
+        load(directory=tmp_path / ("x" * 300), environ={})
+
+
+def test_a_key_that_ends_with_its_dot(tmp_path: Path) -> None:
+    flags = {"cors.": ("1", "--set")}
+    assert (fault(tmp_path, flags=flags).key, fault(tmp_path, flags=flags).source) == (
+        "cors.",
+        "--set",
+    )
+    assert fault(tmp_path, environ={"SEAWALL_CORS__": "1"}).key == "cors."
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("serve.drain", "inf"),
+        ("serve.drain", "nan"),
+        ("serve.keep_alive", "1e30"),
+        ("hosts.allowed_hosts", ["[v1.;]"]),
+        ("https.host", "[v1.$request_uri;]"),
+        ("nginx.addresses", ["999.1"]),
+        ("nginx.addresses", ["1.2"]),
+        ("nginx.addresses", ["[::g]"]),
+        ("nginx.addresses", ["[fe80::1%eth0]"]),
+        ("nginx.addresses", ["::1"]),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_now(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    assert fault(tmp_path, flags={key: (value, "--set")}).key == key
+
+
+def test_addresses_to_listen_on(tmp_path: Path) -> None:
+    addresses = ("*", "192.0.2.1", "[::]", "[2001:db8::1]")
+    assert read(tmp_path, flags={"nginx.addresses": (addresses, "")}).nginx.addresses == addresses

@@ -3,8 +3,9 @@
 from seawall.app import Seawall
 from seawall.edge import Edge
 from seawall.errors import SeawallError
-from seawall.policies.request_id import request_id
+from seawall.policies.request_id import request_id, trace_id
+from seawall.policies.security_headers import csp_nonce
 
 __version__ = "0.1.0"
 
-__all__ = ["Edge", "Seawall", "SeawallError", "__version__", "request_id"]
+__all__ = ["Edge", "Seawall", "SeawallError", "__version__", "csp_nonce", "request_id", "trace_id"]

@@ -25,7 +25,7 @@ def _cors(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gzip(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"compresslevel": 9, **options}
+    return {"encodings": ("gzip",), "compresslevel": 9, **options}
 
 
 def _hosts(options: Mapping[str, Any]) -> dict[str, Any]:

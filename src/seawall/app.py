@@ -5,14 +5,16 @@ everything else the app has (Starlette's ServerErrorMiddleware included), and ma
 background tasks durable. Nothing of the app's own code changes.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.applications import Starlette
 
 from seawall.absorb import absorb
+from seawall.closed import closed
 from seawall.edge import Edge
-from seawall.errors import SettingsError
+from seawall.errors import SeawallError, SettingsError, StoreError
 from seawall.handlers import install as install_handlers
 from seawall.policies import Problems
 from seawall.policies.exchange import ASGIApp
@@ -21,6 +23,8 @@ from seawall.tasks import Tasks
 from seawall.tasks.durable import install as install_durable
 
 _MARK = "_seawall"
+
+log = logging.getLogger("seawall")
 
 
 class Seawall:
@@ -55,12 +59,14 @@ class Seawall:
         self._arguments = settings
         self._env_file = env_file
         self._flags = flags
+        self._absorbed: dict[str, tuple[Any, str]] = {}
         # Read twice on purpose: here, so that a wrong setting stops the import, and when
         # the stack is built, when the app's own middleware is known too.
-        self.settings = self._load({})
+        self.settings = self._load()
         self.tasks = Tasks(self.settings.tasks) if self.settings.tasks.enabled else None
         if self.tasks is not None:
-            self.tasks.open()
+            self._open(self.tasks)
+        self._reported = ""
         self._build = app.build_middleware_stack
         app.build_middleware_stack = self._build_stack  # type: ignore[method-assign]
         setattr(app, _MARK, self)
@@ -70,17 +76,32 @@ class Seawall:
         """The Seawall around an app, if it has one."""
         return cast("Seawall | None", getattr(app, _MARK, None))
 
-    def absorb(self) -> None:
-        """Takes over the middleware it knows, and reads the settings again with what it said."""
-        absorbed, left = absorb(self.app.user_middleware)
-        if absorbed:
-            self.app.user_middleware[:] = left
-            self.settings = self._load(absorbed)
+    def absorb(self, assumed: Mapping[str, tuple[Any, str]] | None = None) -> None:
+        """Takes over the middleware it knows, and reads the settings again with what it said.
 
-    def _load(self, absorbed: Mapping[str, tuple[Any, str]]) -> Any:
-        return load(self._arguments, env_file=self._env_file, flags=self._flags, absorbed=absorbed)
+        ``assumed`` maps dotted keys to (value, source): what holds where nobody says otherwise.
+        """
+        absorbed, left = absorb(self.app.user_middleware)
+        if absorbed or assumed:
+            self._absorbed = {**(assumed or {}), **self._absorbed, **absorbed}
+            # In this order: what cannot be said as settings must not vanish from the app.
+            self.settings = self._load()
+            self.app.user_middleware[:] = left
+
+    def _load(self) -> Any:
+        flags, absorbed = self._flags, self._absorbed
+        return load(self._arguments, env_file=self._env_file, flags=flags, absorbed=absorbed)
 
     def _build_stack(self) -> ASGIApp:
+        try:
+            return self._stack()
+        except SeawallError as error:
+            # Raised here, it would reach a server that takes an app without lifespan for
+            # granted, and serves on. Nothing is served instead.
+            log.critical("%s", error)
+            return closed(str(error))
+
+    def _stack(self) -> ASGIApp:
         self.absorb()
         problems = self.settings.policy(Problems)
         if problems.enabled:
@@ -92,5 +113,19 @@ class Seawall:
         policies = self.settings.policies.values()
         return Edge(inner, policies, ready=self._not_ready, lifespan=lifespan).run
 
+    def _open(self, tasks: Tasks) -> None:
+        try:
+            tasks.open()
+        except StoreError as error:
+            source = self.settings.origin("tasks.url")
+            if source == "default":
+                raise
+            raise type(error)(f"{error.message} [from {source}]", hint=error.hint) from error
+
     def _not_ready(self) -> str:
-        return "" if self.tasks is None else self.tasks.trouble
+        trouble = "" if self.tasks is None else self.tasks.trouble
+        if trouble and trouble != self._reported:
+            log.error("not ready: %s", trouble)
+        self._reported = trouble
+        # Strangers may ask; the whole truth names files.
+        return "the task store cannot be used" if trouble else ""

@@ -23,6 +23,9 @@ VARIABLE = "_SEAWALL_ENTRY"
 
 Flags = Mapping[str, tuple[Any, str]]
 
+SERVED = {"access_log.enabled": (True, "seawall serve")}
+"""What a server behind Seawall assumes: it keeps no log of its own, so the policy must."""
+
 
 def stand(app: Any, *, flags: Flags | None = None, env_file: str | None = None) -> ASGIApp:
     """What a server calls: the app itself when it has a Seawall, else one put around it.
@@ -32,12 +35,12 @@ def stand(app: Any, *, flags: Flags | None = None, env_file: str | None = None) 
     """
     if Seawall.of(app) is None:
         if not isinstance(app, Starlette):
-            settings = load(flags=flags, env_file=env_file)
+            settings = load(flags=flags, env_file=env_file, absorbed=SERVED)
             return Edge(app, settings.policies.values())
         Seawall(app, flags=flags, env_file=env_file)
     wall = Seawall.of(app)
     if wall is not None:
-        wall.absorb()
+        wall.absorb(SERVED)
     return app  # type: ignore[no-any-return]
 
 

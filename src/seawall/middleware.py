@@ -87,6 +87,7 @@ class GZipMiddleware(Edge):
         options: dict[str, Any] = {
             "enabled": True,
             "minimum_size": minimum_size,
+            "encodings": ("gzip",),
             "compresslevel": compresslevel,
             "thread_minimum_size": thread_minimum_size,
         }

@@ -197,22 +197,52 @@ def _flatten(tree: Mapping[str, Any], source: str) -> dict[str, tuple[Any, str]]
 
 def _project(directory: Path) -> dict[str, tuple[Any, str]]:
     """The nearest ``seawall.toml`` or ``pyproject.toml`` with a ``[tool.seawall]``, upward."""
-    for folder in (directory.resolve(), *directory.resolve().parents):
+    try:
+        start = directory.resolve()
+    except OSError as error:
+        raise _unreadable(directory, error) from error
+    for folder in (start, *start.parents):
         for name in ("seawall.toml", "pyproject.toml"):
-            path = folder / name
-            if not path.is_file():
-                continue
-            try:
-                table = tomllib.loads(path.read_text("utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                raise SettingsError(
-                    f"not valid TOML: {error}", source=_shown(path), hint="mend the file"
-                ) from error
-            if name == "pyproject.toml":
-                table = table.get("tool", {}).get("seawall")
+            table = _table(folder / name)
             if table is not None:
-                return _flatten(table, _shown(path))
+                return _flatten(table, _shown(folder / name))
     return {}
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """What one project file says about Seawall; ``None`` when it says nothing, or is none."""
+    try:
+        if not path.is_file():
+            return None
+        table: Any = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"not valid TOML: {error}", source=_shown(path), hint="mend the file"
+        ) from error
+    way = ("tool", "seawall") if path.name == "pyproject.toml" else ()
+    for depth, name in enumerate(way, 1):
+        table = table.get(name)
+        if table is None:
+            return None
+        if not isinstance(table, dict):
+            key = ".".join(way[:depth])
+            raise SettingsError(
+                f"{_clip(table)} is no table",
+                key=key,
+                source=_shown(path),
+                hint=f"write a table: [{'.'.join(way)}]",
+            )
+    return cast(dict[str, Any], table)
+
+
+def _unreadable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"cannot be read: {error.strerror or error}",
+        key=str(path),
+        hint="see what it is, and who may read it",
+    )
 
 
 def _shown(path: Path) -> str:
@@ -225,9 +255,18 @@ def _shown(path: Path) -> str:
 def _env_file(path: Path | str | None) -> dict[str, tuple[Any, str]]:
     if path is None:
         return {}
-    if not Path(path).is_file():
-        raise SettingsError("there is no such env file", key=str(path), hint="check --env-file")
-    values = {key: value for key, value in dotenv_values(path).items() if value is not None}
+    try:
+        if not Path(path).is_file():
+            raise SettingsError("there is no such env file", key=str(path), hint="check --env-file")
+        values = {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except OSError as error:
+        raise _unreadable(Path(path), error) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("it is not UTF-8", key=str(path), hint="save it as UTF-8") from error
+    if any("\0" in text for item in values.items() for text in item):
+        raise SettingsError(
+            "it holds a zero byte, which no environment can", key=str(path), hint="mend the file"
+        )
     read = _environment(values, bare=True)
     return {key: (value, f"{path}: {name}") for key, (value, name) in read.items()}
 
@@ -255,12 +294,12 @@ def _read(text: str) -> Any:
 
 
 def _unknown(key: str, source: str) -> SettingsError | None:
-    section, _, name = key.partition(".")
+    section, dot, name = key.partition(".")
     if section not in Settings.model_fields:
         return SettingsError(
             "no such setting", key=key, source=source, hint=_meant(section, Settings.model_fields)
         )
-    if not name:
+    if not dot:
         fields = SECTIONS[section].model_fields if section in SECTIONS else {"enabled": None}
         if "enabled" not in fields:
             hint = f"it is a table of: {', '.join(fields)}"
