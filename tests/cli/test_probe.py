@@ -1,12 +1,15 @@
 import json
 import shutil
+import signal
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers.deployment import EXAMPLE
-from tests.servers.process import SEAWALL, free_ports, running, seawall
+from tests.servers.process import DEADLINE, SEAWALL, free_ports, running, seawall
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,32 @@ def test_it_runs_without_any_app(served: tuple[Path, str], tmp_path: Path) -> No
     done = seawall("probe", url, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "no app was found" in done.stderr
+
+
+def test_a_site_that_refuses_its_own_name_is_not_fine(served: tuple[Path, str]) -> None:
+    directory, url = served
+    # Another name for the same address, which the example does not list.
+    other = url.replace("127.0.0.1", "127.0.0.2")
+    done = seawall(
+        "probe", other, "--connect", url.removeprefix("http://"), "--format", "json", cwd=directory
+    )
+    assert done.returncode == 1, done.stderr
+    (found,) = [one for one in json.loads(done.stdout) if one["id"] == "hosts.refused"]
+    assert found["message"] == "GET / over http with the URL's own host answers 400"
+
+
+def test_ctrl_c_does_not_wait_for_a_silent_site(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        port = silent.getsockname()[1]
+        command = [SEAWALL, "probe", f"http://127.0.0.1:{port}", "--timeout", "600"]
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+            try:
+                silent.settimeout(DEADLINE)
+                # The first connection is the greeting; the second one asks, and waits.
+                held = [silent.accept() for _ in range(2)]
+                process.send_signal(signal.SIGINT)
+                assert process.wait(DEADLINE) == 130
+            finally:
+                process.kill()
+        for connection, _ in held:
+            connection.close()

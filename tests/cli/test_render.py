@@ -63,6 +63,7 @@ def test_middleware_that_the_app_itself_added_is_heard(tmp_path: Path) -> None:
         (("--check", "missing.conf"), "missing.conf: there is no such file"),
         (("--check", "a", "--output", "b"), "--check writes nothing"),
         (("--output", "no/such/nginx.conf"), "cannot be written"),
+        (("--output", "/dev/stdout"), "is not a regular file"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(

@@ -1,5 +1,6 @@
 """Everything a person can get wrong is one line, before anything listens."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,30 @@ def test_store_that_cannot_be_used(project: Path) -> None:
     for url in ("sqlite:///file/tasks.db", "sqlite:///nosuch/tasks.db", "sqlite:///file"):
         line = refused(project, "--set", f"tasks.url={url}")
         assert "task store" in line
+        assert " [from --set] (" in line
         assert line.endswith(")")
     assert (project / "file").read_text() == "not a store, but long enough to look at"
     assert not (project / "nosuch").exists()
+
+
+def test_a_place_that_is_taken_says_who_asked_for_it(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = f"port {port} on 127.0.0.1 is in use [from "
+        assert refused(project, "--port", port).startswith(f"{said}--port] (")
+        assert refused(project, PORT=port).startswith(f"{said}PORT] (")
+        (project / "pyproject.toml").write_text(f"[tool.seawall.serve]\nport = {port}")
+        assert refused(project).startswith(f"{said}pyproject.toml] (")
+        (project / "main.py").write_text(f"{APP}from seawall import Seawall\nSeawall(app)\n")
+        assert refused(project, "--port", port).startswith(f"{said}--port] (")
+        (project / "env").write_text(f"PORT={port}\n")
+        assert refused(project, "--env-file", "env").startswith(f"{said}env: PORT] (")
+    missing = project / "none"
+    line = refused(project, "--uds", "none/app.sock")
+    assert line == (
+        f"cannot listen on {missing}/app.sock: No such file or directory [from --uds] "
+        f"(make it: mkdir -p {missing})"
+    )
 
 
 def test_flags_reach_a_seawall_in_the_apps_own_code(project: Path) -> None:

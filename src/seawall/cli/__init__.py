@@ -1,6 +1,8 @@
 """The ``seawall`` command: one file a command, listed here."""
 
+import errno
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -37,8 +39,20 @@ def _root(
 
 def main() -> None:
     """Runs the command line; exits 0 clean, 1 with findings, 2 on wrong use or failure."""
-    try:
-        app()
-    except SeawallError as error:
-        output.fail(error)
-        sys.exit(output.USAGE)
+    # Where stderr takes nothing either, the exit code alone has to tell.
+    with suppress(OSError):
+        try:
+            try:
+                app()
+            except SystemExit:
+                # While a fault can still be told: at the interpreter's end it is a traceback.
+                output.finish()
+                raise
+        except SeawallError as error:
+            output.fail(error)
+        except (OSError, UnicodeError) as error:
+            output.abandon()
+            # Whoever read the results has read enough, as `head` does.
+            if not (isinstance(error, OSError) and error.errno == errno.EPIPE):
+                output.fail(output.unwritten(error))
+    sys.exit(output.USAGE)

@@ -31,6 +31,34 @@ def say(line: str = "") -> None:
     print(line)  # noqa: T201
 
 
+def write(text: str) -> None:
+    """A result as it stands, on stdout."""
+    print(text, end="")  # noqa: T201
+
+
+def finish() -> None:
+    """Hands stdout what it has not got yet. Raises OSError when it does not take it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def abandon() -> None:
+    """Gives stdout up, so that the interpreter does not try again when it ends."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def unwritten(error: OSError | UnicodeError) -> SeawallError:
+    """Why something could not be written or read, for people."""
+    if isinstance(error, UnicodeEncodeError):
+        text = ascii(error.object[error.start : error.end])
+        hint = "use a UTF-8 locale, or PYTHONIOENCODING=utf-8"
+        return SeawallError(f"stdout is {error.encoding}, which has no {text}", hint=hint)
+    if isinstance(error, OSError):
+        return SeawallError(f"{error.filename or 'stdout'}: {error.strerror or error}")
+    return SeawallError(str(error))
+
+
 def note(line: str) -> None:
     """Something to know, on stderr."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -28,6 +28,11 @@ Timeout = Annotated[
     typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long a request may take."),
 ]
 
+Active = Annotated[
+    bool,
+    typer.Option("--active", help="Prove the limits too, with up to a thousand requests."),
+]
+
 
 @settings()
 def probe(
@@ -38,6 +43,7 @@ def probe(
     cafile: CaFile = None,
     insecure: Insecure = False,
     timeout: Timeout = 10.0,
+    active: Active = False,
     app: Annotated[
         str, typer.Option("--app", help="Whose settings; looked for when left out.")
     ] = "",
@@ -47,7 +53,8 @@ def probe(
     """Asks a live site, from outside, to keep what the settings promise.
 
     Exits 0 when it does, 1 with findings, 2 when the site cannot be asked. Only harmless
-    requests are sent: nothing is logged in, posted to a form or deleted.
+    requests are sent: nothing is logged in, posted to a form or deleted. With --active they
+    are many: the site's limits are run into, and this address may be refused for a while.
     """
     began = perf_counter()
     at = project(given.with_app(app), needed=False)
@@ -63,6 +70,7 @@ def probe(
         cafile=cafile,
         insecure=insecure,
         timeout=timeout,
+        active=active,
         progress=lambda done: output.note(f"{done.name} ... {_outcome(done.findings)}"),
     )
     code = output.findings(found, form)

@@ -1,6 +1,5 @@
 """``seawall render``: deployment files from the settings; one command for each target."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -53,7 +52,7 @@ def _command(target: Target) -> Callable[..., NoReturn]:
             written = files.write(output_, text, force=force)
             output.note(f"{output_}: {'written' if written else 'unchanged'}")
             return output.CLEAN
-        sys.stdout.write(text)
+        output.write(text)
         return output.CLEAN
 
     render.__doc__ = target.help
@@ -63,7 +62,7 @@ def _command(target: Target) -> Callable[..., NoReturn]:
 def _check(path: Path, text: str) -> int:
     difference = files.difference(path, text)
     if difference:
-        sys.stdout.write(difference)
+        output.write(difference)
         output.note(f"{path}: stale")
         return output.FINDINGS
     output.note(f"{path}: fresh")

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from pydantic import SecretStr
+
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
 _PARAMETER = re.compile(r"(?<=[?&])((?:\w*(?:password|passwd|secret|token|key))=)[^&\s]+", re.I)
 _SECRET = re.compile(r"(^|[._])(password|secret|token)$")
@@ -12,6 +14,8 @@ HIDDEN = "***"
 
 def masked(key: str, value: Any) -> Any:
     """The value with passwords in URLs, and secrets as a whole, replaced by ``***``."""
+    if isinstance(value, SecretStr):
+        return HIDDEN
     if isinstance(value, str):
         if value and _SECRET.search(key):
             return HIDDEN

@@ -94,7 +94,8 @@ def _unix(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
-        hint = "use a shorter path" if not error.errno else f"see that {path.parent} is writable"
+        hints = {None: "use a shorter path", errno.ENOENT: f"make it: mkdir -p {path.parent}"}
+        hint = hints.get(error.errno, f"see that {path.parent} is writable")
         raise ServeError(f"cannot listen on {path}: {reason}", hint=hint) from None
     return listener
 

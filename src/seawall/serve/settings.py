@@ -32,15 +32,15 @@ class ServeSettings(Section):
     """Port to listen on; 0 takes a free one."""
     uds: str = ""
     """Unix socket to listen on instead of host and port."""
-    workers: Annotated[int, BeforeValidator(_workers)] = Field(default=1, ge=1)
+    workers: Annotated[int, BeforeValidator(_workers)] = Field(default=1, ge=1, le=4096)
     """Processes that serve requests; `auto` for one a CPU."""
     reload: bool = False
     """Restart when a Python file changes; for development, one worker only."""
     server: Annotated[str, AfterValidator(_server)] = "uvicorn"
     """The ASGI server."""
-    keep_alive: int = Field(default=75, ge=0)
+    keep_alive: int = Field(default=75, ge=0, le=86400)
     """Seconds an idle connection stays open; longer than the proxy's own (nginx: 60)."""
-    drain: float = Field(default=30.0, ge=0)
+    drain: float = Field(default=30.0, ge=0, le=86400)
     """Seconds that requests in flight get to finish after SIGTERM."""
 
     @field_validator("reload")

@@ -51,6 +51,8 @@ def _config(app: Any, settings: "ServeSettings") -> "uvicorn.Config":
         reload_dirs=[str(Path.cwd())] if settings.reload else None,
         proxy_headers=False,
         server_header=False,
+        # The access_log policy writes one, the same on every server.
+        access_log=False,
         lifespan="auto",
         ws="auto",
         timeout_keep_alive=settings.keep_alive,
