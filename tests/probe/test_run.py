@@ -36,6 +36,15 @@ def test_what_is_no_site_is_refused(url: str) -> None:
         run(url, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://u:geheim@localhost", "https://u:geheim@a:99999", "ftp://u:geheim@x@localhost"]
+)
+def test_a_password_that_was_typed_is_not_repeated(url: str) -> None:
+    with pytest.raises(ProbeError) as caught:
+        run(url, SETTINGS)
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_name_without_an_address() -> None:
     with pytest.raises(ProbeError, match=r"no address is known for seawall-test\.invalid"):
         run("http://seawall-test.invalid", SETTINGS)
@@ -149,7 +158,8 @@ def test_progress_is_told_in_one_order(example: Deployment) -> None:
     told: list[Progress] = []
     probe(example, progress=told.append)
     assert [one.name for one in told] == [
-        "tls", "proxy", "request_id", "timing", "health", "cors", "hosts", "https", "problems",
+        "tls", "proxy", "request_id", "timing", "health", "security_headers", "cors", "hosts",
+        "https", "body_limit", "problems", "static",
     ]  # fmt: skip
 
 

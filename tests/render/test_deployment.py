@@ -220,7 +220,7 @@ def test_websockets_pass(echo: Deployment) -> None:
 def test_static_files_come_from_disk(echo: Deployment) -> None:
     answer = ask(echo.https, "GET", "/static/app.css", ca=echo.ca)
     assert (answer.status, answer.body) == (200, b"body { margin: 0 }\n")
-    assert answer["Content-Type"] == "text/css"
+    assert answer["Content-Type"] == "text/css; charset=utf-8"
     assert answer["Cache-Control"] == "max-age=3600"
     assert answer["Strict-Transport-Security"] == "max-age=31536000"
     assert answer.all("X-Process-Time") == []

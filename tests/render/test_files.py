@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 
@@ -55,3 +56,13 @@ def test_what_cannot_be_read_or_written_is_one_line(tmp_path: Path) -> None:
         write(tmp_path / "binary", "a")
     with pytest.raises(RenderError, match="cannot be written: No such file"):
         write(tmp_path / "no" / "nginx.conf", "a")
+
+
+def test_what_is_no_file_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for act in (difference, write):
+        with pytest.raises(RenderError, match="not a regular file") as error:
+            act(tmp_path / "pipe", "a")
+        assert "stdout" in error.value.hint
+    with pytest.raises(RenderError, match="not a regular file"):
+        write(Path("/dev/null"), "a", force=True)

@@ -74,6 +74,22 @@ CASES: dict[str, dict[str, Any]] = {
     "name said": {"hosts": False, "nginx": {"server_name": "example.com, *.example.com"}},
     "headers": {"request_id": {"header": "Trace_Id"}, "timing": {"header": "X-Took"}},
     "health together": {"health": {"live": "/up", "ready": "/up"}},
+    "rates": {
+        "rate_limit": {
+            "limits": ["100/minute", "10/second burst 20"],
+            "routes": {"/login": "5/minute", "/api/v1.0-b": "5/day burst 1"},
+            "exempt": ["/api/v1.0-b/free"],
+        }
+    },
+    "rates by header": {"rate_limit": {"by": "header:X-API-Key"}},
+    "rates of routes": {"rate_limit": {"limits": [], "routes": {"/a": "1/hour"}}},
+    "sizes and times": {
+        "body_limit": {"max": "1MB", "paths": {"/upload": "2GiB", "/upload/big": 0}},
+        "timeout": {"seconds": 90, "paths": {"/upload/big": 600, "/endless": 0, "/quick": 1}},
+        "concurrency": {"wait": 2},
+        "static": {"mounts": {"/static": "."}},
+    },
+    "bodies of any size": {"body_limit": False},
     "everything off": {
         "proxy": False, "request_id": False, "timing": False, "health": False, "problems": False,
     },
@@ -174,7 +190,6 @@ def test_the_socket_is_the_one_that_serve_listens_on() -> None:
         ("temp", "tmp"),
         ("addresses", "0.0.0.0; }"),
         ("addresses", "::"),
-        ("client_max_body_size", "10 MB"),
         ("server_name", "a.example;"),
         ("server_name", "~^.*$"),
         ("server_name", "*"),

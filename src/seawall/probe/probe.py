@@ -1,8 +1,10 @@
 """Runs every policy's ``prove`` against a live site, side by side, and gathers what they find."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from threading import BoundedSemaphore, Thread
 from urllib.parse import urlsplit
 
 from seawall.errors import ProbeError
@@ -41,6 +43,7 @@ RULES = (*tls.RULES, CRASHED, SILENT, UNASKED, INSECURE)
 """What the probe itself can find, beside the rules of the policies."""
 
 _THREADS = 8
+_Told = Future[tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,15 @@ def run(
     cafile: str | None = None,
     insecure: bool = False,
     timeout: float = 10.0,
+    active: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Finding]:
     """Asks the site at ``url`` (``https://example.com``) to keep what ``settings`` say.
 
     ``connect`` is where TCP goes for the URL's own scheme, ``connect_http`` for plain
     http; names in Host and TLS stay the URL's. ``timeout`` is seconds a request.
-    Findings come in the policies' order, whatever finished first.
+    ``active`` adds the heavy proofs. Findings come in the policies' order, whatever finished
+    first; those of the heavy proofs last.
 
     Raises :class:`ProbeError` when the site cannot be asked at all.
     """
@@ -94,16 +99,30 @@ def run(
     for done in _side_by_side(checks, site):
         progress(done)
         found += done.findings
+    # One by one, after all else: a flood gets the other questions refused as well.
+    for name, one in settings.policies.items() if active else ():
+        if one.enabled and one.heavy:
+            done = Progress(f"{name}, heavy", _gather(name, one.prove, replace(site, active=True)))
+            progress(done)
+            found += done.findings
     return found
 
 
 def _side_by_side(
     checks: Sequence[tuple[str, Callable[[Site], Iterator[Finding]]]], site: Site
 ) -> Iterator[Progress]:
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="probe") as pool:
-        waiting = [(name, pool.submit(_gather, name, prove, site)) for name, prove in checks]
-        for name, future in waiting:
-            yield Progress(name, future.result())
+    turns = BoundedSemaphore(_THREADS)
+
+    def ask(name: str, prove: Callable[[Site], Iterator[Finding]], told: _Told) -> None:
+        with turns:
+            told.set_result(_gather(name, prove, site))
+
+    waiting = [(name, prove, _Told()) for name, prove in checks]
+    for one in waiting:
+        # Daemons, which no executor has: Ctrl-C does not wait for a site that says nothing.
+        Thread(target=ask, args=one, daemon=True, name=f"probe {one[0]}").start()
+    for name, _, told in waiting:
+        yield Progress(name, told.result())
 
 
 def _gather(
@@ -122,18 +141,21 @@ def _gather(
 
 
 def _parse(url: str) -> tuple[str, str, int]:
+    # A password that was typed by mistake is not to stand in a log as well.
+    shown = re.sub(r"(?<=//).*@", "***@", url)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ProbeError(f"{url!r} is not a URL: {error}") from error
+        raise ProbeError(f"{shown!r} is not a URL: {error}") from error
     bare = parts.hostname or ""
     host = canonical(f"[{bare}]" if ":" in bare else bare)
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ProbeError(f"{url!r} is not a site's URL", hint="write 'https://example.com'")
+        raise ProbeError(f"{shown!r} is not a site's URL", hint="write 'https://example.com'")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise ProbeError(
-            f"{url!r} is more than a site", hint=f"write '{parts.scheme}://{parts.netloc}'"
+            f"{shown!r} is more than a site",
+            hint=f"write '{parts.scheme}://{parts.netloc.rpartition('@')[2]}'",
         )
     return parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -79,6 +79,8 @@ class Site:
     tls: ssl.SSLContext
     timeout: float = 10.0
     """Seconds that one request may take as a whole."""
+    active: bool = False
+    """Whether heavy proofs are asked for; see :class:`seawall.policies.policy.Site`."""
 
     def ask(
         self,
@@ -91,13 +93,33 @@ class Site:
     ) -> Reply:
         """Sends one request; see :class:`seawall.policies.policy.Site`.
 
+        A site that limits how often it may be asked (429) is asked again when it says, within
+        ``timeout``; but not by heavy proofs, which want to see the limit.
+
         Raises :class:`ProbeError` when no answer comes in time, or TLS fails.
         """
+        headers, deadline = list(headers), perf_counter() + self.timeout
+        while True:
+            reply = self._ask(method, path, headers, host=host, scheme=scheme)
+            wait = _patience(reply)
+            if self.active or not wait or perf_counter() + wait > deadline:
+                return reply
+            sleep(wait)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: list[tuple[str, str]],
+        *,
+        host: str | None,
+        scheme: str | None,
+    ) -> Reply:
         scheme = scheme or self.scheme
         if scheme not in self.doors:
             return Reply()
         host = self._authority(scheme) if host is None else host
-        request = _request(method, path, host, list(headers))
+        request = _request(method, path, host, headers)
         try:
             with self.connect(scheme) as connection:
                 return _exchange(connection, request, method, self.timeout)
@@ -127,6 +149,14 @@ class Site:
     def _authority(self, scheme: str) -> str:
         port = self.port if scheme == self.scheme else _PORTS[scheme]
         return self.host if port == _PORTS[scheme] else f"{self.host}:{port}"
+
+
+def _patience(reply: Reply) -> int:
+    """Seconds after which a site wants to be asked again; 0 when it answered."""
+    if reply.status != 429:
+        return 0
+    said = reply.get("retry-after") or ""
+    return max(int(said), 1) if said.isascii() and said.isdigit() and len(said) < 10 else 1
 
 
 def reason(error: OSError) -> str:

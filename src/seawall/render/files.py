@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
@@ -14,10 +15,10 @@ def difference(path: Path, text: str) -> str:
 
     Raises :class:`RenderError` when the file cannot be read.
     """
+    if not _stands(path):
+        raise RenderError(f"{path}: there is no such file", hint="write it: --output")
     try:
         old = path.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise RenderError(f"{path}: there is no such file", hint="write it: --output") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RenderError(f"{path} cannot be read: {_reason(error)}") from error
     return "".join(
@@ -36,7 +37,7 @@ def write(path: Path, text: str, *, force: bool = False) -> bool:
     Raises :class:`RenderError` when another text stands there (unless ``force``), or
     when the file cannot be written.
     """
-    if path.exists():
+    if _stands(path):
         if not difference(path, text):
             return False
         if not force:
@@ -48,6 +49,21 @@ def write(path: Path, text: str, *, force: bool = False) -> bool:
         _replace(path, text)
     except OSError as error:
         raise RenderError(f"{path} cannot be written: {_reason(error)}") from error
+    return True
+
+
+def _stands(path: Path) -> bool:
+    """Whether a file stands there; what would block or swallow the text is refused."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RenderError(f"{path} cannot be read: {_reason(error)}") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise RenderError(
+            f"{path} is not a regular file", hint="leave --output out to write to stdout"
+        )
     return True
 
 

@@ -1,6 +1,6 @@
 """What the rendered nginx configuration needs to know beyond the policies."""
 
-import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -54,18 +54,23 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _listens(value: str) -> bool:
+    """Whether nginx can listen there: ``*``, an IPv4 address, an IPv6 one in brackets."""
+    try:
+        if value.startswith("[") and value.endswith("]"):
+            # Python knows zones, `fe80::1%eth0`; nginx does not.
+            return IPv6Address(value[1:-1]).scope_id is None
+        return value == "*" or bool(IPv4Address(value))
+    except ValueError:
+        return False
+
+
 def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
-        if not re.fullmatch(r"\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]", value):
+        if not _listens(value):
             hint = "write '*', '192.0.2.1', '[::]' or '[2001:db8::1]'"
             raise Hinted(f"{value!r} is not an address to listen on", hint)
     return values
-
-
-def _size(value: str) -> str:
-    if not re.fullmatch(r"[0-9]+[kKmMgG]?", value):
-        raise Hinted(f"{value!r} is not a size", "write it like '10m', or 0 for no limit")
-    return value
 
 
 Path = Annotated[str, AfterValidator(_needed)]
@@ -89,8 +94,6 @@ class NginxSettings(Section):
     """Port for https; visitors are sent to `https.port`, which a port mapping may make another."""
     addresses: Annotated[Strings, AfterValidator(_addresses)] = ("*", "[::]")
     """Addresses to listen on; leave `[::]` out where IPv6 is switched off."""
-    client_max_body_size: Annotated[str, AfterValidator(_size)] = "10m"
-    """The largest request body; larger ones get 413."""
     buffering: bool = False
     """Collect each response before it goes out: frees the app of slow readers, delays streams."""
     user: Annotated[str, AfterValidator(_plain)] = ""

@@ -10,6 +10,12 @@ Policies say directives into these sections of the draft:
 ``redirect``    what plain http answers instead of the site; none, and it serves the site
 ``plain``       locations of the site that stay reachable over plain http all the same
 ``server``      directives of the site's own ``server``
+``app``         directives of every location that passes the site's requests to the app
+``location P``  directives for the path prefix P alone, one a line; those of a longer
+                prefix stand in for those of a shorter one with the same name
+``patience``    ``NAME SECONDS``: how long a policy may let a request wait; the sum is what
+                nginx waits too. ``patience P``: the same for a path prefix
+``body``        how large a request body may be; nothing said is no limit
 ``locations``   locations of the site
 ``anywhere``    locations that answer for any host name, on plain http too
 ==============  =====================================================================
@@ -21,6 +27,7 @@ those of the levels above (nginx's rule), so policies use none there.
 """
 
 import re
+from math import ceil
 from pathlib import Path
 
 from seawall.errors import RenderError
@@ -60,6 +67,8 @@ def render(settings: Tree) -> str:
         socket=_socket(settings),
         ciphers=_CIPHERS,
         idle=_idle(settings.serve.keep_alive),
+        patience=_patience(draft, []),
+        prefixes=_prefixes(draft),
         why_log=_why(draft, "log"),
         log_fields=[" ".join(fields) for _, fields in draft.sections["log"]],
     )
@@ -94,6 +103,34 @@ def _idle(keep_alive: int) -> int:
     Otherwise a request can meet the closing of the connection it was sent on, and fail.
     """
     return min(60, keep_alive * 4 // 5)
+
+
+def _patience(draft: Draft, prefixes: list[str]) -> int:
+    """Seconds to wait for the app: never shorter than the app's own patience, so that the app
+    is the one who says 504, and never shorter than what an idle websocket needs."""
+    waits: dict[str, float] = {}
+    for section in ("patience", *(f"patience {prefix}" for prefix in prefixes)):
+        for _, lines in draft.sections[section]:
+            waits |= {name: float(seconds) for name, seconds in map(str.split, lines)}
+    return max(60, ceil(sum(waits.values())) + 5)
+
+
+def _prefixes(draft: Draft) -> list[tuple[str, list[str]]]:
+    """Path prefixes with directives of their own, the longest first: the first one wins."""
+    found = []
+    said = {name.partition(" ")[2] for name in draft.sections if " " in name}
+    for prefix in sorted(said, key=lambda one: (-len(one), one)):
+        covering = sorted(one for one in said if f"{prefix}/".startswith(f"{one}/"))
+        directives: dict[str, str] = {}
+        for one in covering:
+            for _, lines in draft.sections[f"location {one}"]:
+                directives |= {line.split()[0]: line for line in lines}
+        seconds = _patience(draft, covering)
+        if seconds != _patience(draft, []):
+            directives["proxy_read_timeout"] = f"proxy_read_timeout {seconds}s;"
+        if directives:
+            found.append((re.escape(prefix), list(directives.values())))
+    return found
 
 
 def _why(draft: Draft, section: str) -> str:
