@@ -21,7 +21,7 @@ tour: $(READY) ## The same story told by itself, in under a minute
 	$(BIN)/python scripts/tour.py
 
 test: $(READY) ## Every test, on real parts
-	scripts/system nginx
+	scripts/system nginx redis-server chromium
 	$(BIN)/python -m pytest
 
 lint: $(READY) ## Style, types, import rules
@@ -32,7 +32,10 @@ lint: $(READY) ## Style, types, import rules
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 bench: $(READY) ## Speed beside the peers, as ratios
+	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python benchmarks/edge.py
+	$(BIN)/python benchmarks/stack.py
+	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/enqueue.py
 
 reference: $(READY) ## Regenerate the reference pages
