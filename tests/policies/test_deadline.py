@@ -71,11 +71,16 @@ async def test_a_cancellation_from_elsewhere_is_not_taken_back() -> None:
 
 async def test_an_error_of_the_work_is_an_error() -> None:
     deadlines = Deadlines(SOON)
-    with pytest.raises(KeyError), deadlines.begin():
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise KeyError from None
+
+    async def failing() -> None:
+        with deadlines.begin():
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise KeyError from None
+
+    with pytest.raises(KeyError):
+        await failing()
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
