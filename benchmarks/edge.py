@@ -18,11 +18,12 @@ from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from seawall import Seawall
+from seawall.policies import POLICIES
 
 ORIGINS = ["https://example.com", "https://www.example.com", "http://localhost:3000"]
 HOSTS = ["example.com", "*.example.com"]
-OTHERS = ("proxy", "request_id", "health", "body_limit", "problems", "tasks")
-"""What Seawall has switched on by default beside the four."""
+FOUR = ("timing", "cors", "hosts", "https")
+OTHERS = ("tasks", *(kind.name for kind in POLICIES if kind.name not in FOUR))
 
 
 def stock_three(app: FastAPI) -> None:
@@ -116,7 +117,7 @@ VARIANTS: Variants = {
     "the four, docs style": docs_style,
     "the four, pure ASGI": pure_asgi,
     "Seawall, the same four": fused,
-    "Seawall, every policy on": defaults,
+    "Seawall, as it comes": defaults,
 }
 
 

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from seawall import Edge, Seawall
 from seawall.policies import Cors, Health, Hosts, Problems, Proxy, RateLimit
+from seawall.policies.client import identity
+from seawall.policies.exchange import Exchange
 from seawall.policies.policy import Audit
 from tests.asgi import Seen, call, hello, http, websocket
 
@@ -167,10 +169,20 @@ async def test_by_header_each_value_has_its_own_limit_and_none_the_addresss() ->
     assert (await ask(app, client=("198.51.100.9", 1))).status == 200
 
 
-async def test_a_header_is_kept_neither_whole_nor_readable() -> None:
-    scope = http(headers=[("x-api-key", "secret" * 1000)])
-    await call(edge(by="header:X-API-Key"), scope)
-    assert len(scope["seawall.rate_limit"][1]) == 16
+def test_a_header_is_kept_neither_whole_nor_readable() -> None:
+    key = identity("header:X-API-Key")(Exchange({b"x-api-key": b"secret" * 1000}))
+    assert len(key) == 16
+    assert b"secret" not in key  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("mounted", [{"exempt": ["/in"]}, {"routes": {"/in": "5/hour"}}])
+async def test_an_app_inside_with_limits_of_its_own(mounted: dict[str, Any]) -> None:
+    inside = edge(**mounted)
+    app = Edge(inside, [limit(limits=["9/hour"], routes={"/in": "8/hour", "/in/a": "7/hour"})])
+    seen = await ask(app, path="/in/a")
+    policies = seen.all("ratelimit-policy")
+    assert policies[-1] == '"/in/a 7/hour";q=7;w=3600'
+    assert policies[:-1] == (['"/in 5/hour";q=5;w=3600'] if "routes" in mounted else [])
 
 
 async def test_the_longest_prefix_has_its_own_rates_and_counts_whole_segments() -> None:

@@ -25,7 +25,7 @@ from seawall.policies.prefix import Prefix, by_path, longest
 from seawall.policies.refusing import refuse
 
 _MARK = "seawall.body_limit"
-"""Where the scope of a request with a body says how large it may be."""
+"""Where the scope tells the wrapper how large a request's body may be, if it has one."""
 
 _SIZE = re.compile(r"(\d+) ?([kMG]i?)?B?", re.ASCII)
 # IEC 80000-13: kB is a thousand bytes, KiB 1024.
@@ -91,7 +91,7 @@ class BodyLimit(Policy):
 
         def wrap(app: ASGIApp) -> ASGIApp:
             def limited(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-                limit = scope.get(_MARK)
+                limit = scope.pop(_MARK, None)
                 if limit is None:
                     return app(scope, receive, send)
                 return _Counted(scope, receive, send, limit, around.refuse).run(app)

@@ -24,11 +24,14 @@ class Exchange(dict[bytes, bytes]):
     costs here; for the same reason the edge sets the other fields, and there is no __init__.
     """
 
-    __slots__ = ("began", "scope")
+    __slots__ = ("began", "counted", "scope")
 
     scope: Scope
     began: float
     """When it arrived, on :func:`time.perf_counter`'s clock, in seconds."""
+    counted: tuple[int, str | bytes] | None
+    """The rate_limit policy's: under which of its rules the request counts, and as whose. Not
+    in the scope, which a mounted app with an edge of its own shares."""
 
     def values_of(self, name: bytes) -> list[bytes]:
         """Every value of a header, in order of arrival."""

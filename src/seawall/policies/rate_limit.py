@@ -36,7 +36,7 @@ from seawall.policies.values import header_name
 from seawall.section import Strings
 
 _MARK = "seawall.rate_limit"
-"""Where the scope says which rule a request falls under, and as whom."""
+"""Where the scope tells the wrapper which rule a request falls under, and as whose."""
 _MOST_ASKED = 1000
 
 
@@ -146,27 +146,23 @@ class RateLimit(Policy):
         owns = frozenset({b"ratelimit", b"ratelimit-policy"})
 
         def look(exchange: Exchange) -> tuple[int, str | bytes] | None:
-            """Marks a request with its rule and client, for those who need them later."""
-            scope = exchange.scope
-            number = rule_of(scope)
-            if number is None:
-                return None
-            scope[_MARK] = mark = number, client_of(exchange)
-            return mark
+            """Under which rule a request falls, and as whose."""
+            number = rule_of(exchange.scope)
+            return None if number is None else (number, client_of(exchange))
 
         if self.store != "memory":
             wrap = _shared(RedisStore(self.store), rules, self.store_failure == "open", around)
 
-            def mark(exchange: Exchange) -> None:
-                look(exchange)
+            def hand_on(exchange: Exchange) -> None:
+                exchange.scope[_MARK] = look(exchange)
 
-            return Act(http=mark, websocket=mark, wrap=wrap, owns=owns)
+            return Act(http=hand_on, websocket=hand_on, wrap=wrap, owns=owns)
 
         def request(exchange: Exchange) -> Refusal | None:
-            mark = look(exchange)
-            if mark is None:
+            exchange.counted = counted = look(exchange)
+            if counted is None:
                 return None
-            number, client = mark
+            number, client = counted
             rule, now = rules[number], monotonic_ns()
             if rule.limiter.hit(client, now):
                 return None
@@ -175,10 +171,10 @@ class RateLimit(Policy):
         def response(
             exchange: Exchange, status: int, headers: list[Header], sent: dict[bytes, bytes]
         ) -> None:
-            mark = exchange.scope.get(_MARK)
-            if mark is not None:
-                rule = rules[mark[0]]
-                headers += rule.fields(rule.limiter.ahead(mark[1], monotonic_ns()))
+            if exchange.counted is not None:
+                number, client = exchange.counted
+                rule = rules[number]
+                headers += rule.fields(rule.limiter.ahead(client, monotonic_ns()))
 
         return Act(http=request, websocket=request, response=response, owns=owns)
 
@@ -277,7 +273,7 @@ def _shared(
 
     def wrap(app: ASGIApp) -> ASGIApp:
         def limited(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-            mark = scope.get(_MARK)
+            mark = scope.pop(_MARK, None)
             if mark is None:
                 return app(scope, receive, send)
             return counted(mark, scope, receive, send)
