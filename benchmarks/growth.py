@@ -21,6 +21,7 @@ from pathlib import Path
 from resource import getpagesize
 from typing import Any
 
+import harness
 from fastapi import FastAPI
 
 from seawall import Edge, Seawall
@@ -34,22 +35,8 @@ PLENTY = "1000000/minute"
 
 
 def scope(**more: Any) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "server": ("127.0.0.1", 8000),
-        "client": ("203.0.113.7", 50000),
-        "scheme": "https",
-        "method": "GET",
-        "root_path": "",
-        "path": "/",
-        "raw_path": b"/",
-        "query_string": b"",
-        "headers": [(b"host", b"example.com"), (b"accept", b"*/*")],
-        "state": {},
-        "extensions": {},
-    } | more
+    plain = [(b"host", b"example.com"), (b"accept", b"*/*")]
+    return harness.scope(**{"client": ("203.0.113.7", 50000), "headers": plain} | more)
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:

@@ -41,7 +41,8 @@ def bare() -> FastAPI:
     return app
 
 
-def scope() -> dict[str, Any]:
+def scope(**more: Any) -> dict[str, Any]:
+    """A request as a server describes it; ``more`` overrides any key."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -57,7 +58,7 @@ def scope() -> dict[str, Any]:
         "headers": HEADERS,
         "state": {},
         "extensions": {},
-    }
+    } | more
 
 
 async def receive() -> dict[str, Any]:

@@ -115,7 +115,7 @@ def load(
         dict(absorbed or {}),
         _project(Path(directory)),
         _env_file(env_file),
-        _environment(environ, bare=True),
+        _environment(environ),
         dict(flags or {}),
         _flatten(arguments or {}, "argument"),
     )
@@ -267,14 +267,14 @@ def _env_file(path: Path | str | None) -> dict[str, tuple[Any, str]]:
         raise SettingsError(
             "it holds a zero byte, which no environment can", key=str(path), hint="mend the file"
         )
-    read = _environment(values, bare=True)
+    read = _environment(values)
     return {key: (value, f"{path}: {name}") for key, (value, name) in read.items()}
 
 
-def _environment(environ: Mapping[str, str], *, bare: bool) -> dict[str, tuple[Any, str]]:
+def _environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     found: dict[str, tuple[Any, str]] = {}
     for name, key in BARE.items():
-        if bare and environ.get(name):
+        if environ.get(name):
             found[key] = (environ[name], name)
     for name, text in sorted(environ.items()):
         if name.startswith(PREFIX):
